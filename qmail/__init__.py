@@ -1,0 +1,1 @@
+"""The mail programs of s/qmail in Python, on top of `qserver`."""

@@ -1,0 +1,1 @@
+"""checkpassword protocol, users/authuser, password schemes."""

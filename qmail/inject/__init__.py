@@ -1,0 +1,1 @@
+"""qmail-inject: RFC 822 tokens, rewriting, fields."""

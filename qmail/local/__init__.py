@@ -1,0 +1,1 @@
+"""Local delivery: users, the .qmail language, Maildir and mbox writers."""

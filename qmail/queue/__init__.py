@@ -1,0 +1,1 @@
+"""The queue: names and formats on disk, the crash-safe writer, the client, the service."""

@@ -1,0 +1,1 @@
+"""qmail-send: scheduler, todo, channels, bounces; the spawners."""

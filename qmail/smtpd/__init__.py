@@ -1,0 +1,1 @@
+"""qmail-smtpd: grammar, session, policies, replies, log lines."""

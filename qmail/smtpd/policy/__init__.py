@@ -1,0 +1,1 @@
+"""The checks of qmail-smtpd, one file each."""

@@ -1,0 +1,1 @@
+"""qmailctl: a whole mail host under one directory."""

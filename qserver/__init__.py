@@ -1,0 +1,1 @@
+"""daemontools and ucspi in Python: supervision, logs, servers, rules. Knows nothing of mail."""

@@ -1,0 +1,1 @@
+"""Ground floor: what every command needs; imports nothing above it."""

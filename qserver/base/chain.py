@@ -1,0 +1,243 @@
+"""The one place where a command becomes, or starts, another program.
+
+`execute` finds a program as execvp does. If what it finds is one of our own commands its `main` runs in this process
+(an interpreter start costs more than most commands' work); otherwise it is a real execve. `QSERVER_EXEC=1` in the
+environment makes every link a real exec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from qserver.base import signals
+from qserver.base.errors import Die, describe, fatal, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import NoReturn
+
+    from qserver.net.connection import Connection
+
+    Serve = Callable[[list[str], dict[str, str], Connection], int]
+
+DEFAULT_PATH = "/bin:/usr/bin"
+GO_ON = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+
+
+class _Installation:
+    """What the launcher told us at start; fixed for the life of the process."""
+
+    __slots__ = ("aliases", "directory", "inodes", "table")
+
+    def __init__(self) -> None:
+        self.table: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
+        self.directory: str | None = None
+        self.inodes: dict[str, tuple[int, int]] = {}
+
+
+_installation = _Installation()
+
+
+def set_table(table: dict[str, str], aliases: dict[str, str]) -> None:
+    """Called once by `launch`: the table of commands."""
+    _installation.table = table
+    _installation.aliases = aliases
+
+
+def set_bin_directory(launcher: str) -> None:
+    """Called once by `launch`: the directory of the launcher that was started, symbolic links resolved."""
+    _installation.directory = os.path.dirname(os.path.realpath(launcher))
+
+
+def bin_directory() -> str | None:
+    """The directory our launchers stand in; None when no launcher started this process."""
+    return _installation.directory
+
+
+def environment() -> dict[str, str]:
+    """The environment this process was started with, as the plain dictionary that commands take.
+
+    In a C locale CPython adds LC_CTYPE to its own environment (PEP 538); the programs we become must not see it.
+    """
+    env = dict(os.environ)
+    if env.get("LC_CTYPE", "").endswith("UTF-8") and not _was_given("LC_CTYPE"):
+        del env["LC_CTYPE"]
+    return env
+
+
+def _was_given(name: str) -> bool:
+    """Whether the kernel handed us this variable. True where that cannot be known."""
+    try:
+        fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        data = b"\0"
+        while block := os.read(fd, 65536):
+            data += block
+    finally:
+        os.close(fd)
+    return b"\0" + os.fsencode(name) + b"=" in data
+
+
+def find(name: str, path: str | None = None) -> str:
+    """The file that execvp(name) would execute, searching `path` ($PATH; None: the default path).
+
+    Raises OSError with the errno execvp would report: the last one that was not ENOENT, else ENOENT.
+    """
+    if not name:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if "/" in name:
+        _check_executable(name)
+        return name
+    trouble = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for directory in (DEFAULT_PATH if path is None else path).split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        try:
+            _check_executable(candidate)
+            return candidate
+        except OSError as error:
+            if error.errno not in GO_ON:
+                raise
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                trouble = error
+    raise trouble
+
+
+def _check_executable(path: str) -> None:
+    """Raise the OSError that execve would answer for what can be seen beforehand."""
+    regular = os.stat(path).st_mode & 0o170000 == 0o100000
+    if not regular or not os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def own_command(file: str) -> str | None:
+    """The name of our command that this file is a launcher of, or None.
+
+    A file is ours when it is the inode of the launcher of that name in our own bin directory, so links to it count.
+    """
+    name = file.rpartition("/")[2]
+    known = name in _installation.table or name in _installation.aliases
+    if not known or _installation.directory is None or os.environ.get("QSERVER_EXEC") == "1":
+        return None
+    try:
+        if name not in _installation.inodes:
+            own = os.stat(f"{_installation.directory}/{name}")
+            _installation.inodes[name] = (own.st_dev, own.st_ino)
+        there = os.stat(file)
+    except OSError:
+        return None
+    return name if (there.st_dev, there.st_ino) == _installation.inodes[name] else None
+
+
+def module_name(name: str) -> str:
+    """`qmail-smtpd` → `qmail.commands.qmail_smtpd`."""
+    command = _installation.aliases.get(name, name)
+    return f"{_installation.table[command]}.commands.{command.replace('-', '_').replace('@', '_at')}"
+
+
+def load(name: str) -> ModuleType:
+    """Import the module of one of our commands. Raises KeyError for a name not in the table."""
+    __import__(module := module_name(name))
+    return sys.modules[module]
+
+
+def run_own(name: str, argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Run our command `name` in this process and end the process with its exit code. Never returns, never raises."""
+    try:
+        module = load(name)
+        if len(argv) == 2 and argv[1] == "--help":
+            sys.stdout.write((module.__doc__ or "").strip() + "\n")
+            code = 0
+        else:
+            code = int(module.main(argv, env))
+    except Die as death:
+        if death.text:
+            say(death.text)
+        code = death.code
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except BaseException as error:  # noqa: BLE001 - the outermost loop: a bug must say where it is and stay temporary
+        say(describe(name, "fatal", "internal bug: " + _place(error), None, None))
+        code = 111
+    _end(code)
+
+
+def _place(error: BaseException) -> str:
+    """`TypeError: text (file.py:12)` of the innermost frame."""
+    where, trace = "", error.__traceback__
+    while trace is not None:
+        where = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+
+
+def _end(code: int) -> NoReturn:
+    """Leave without the interpreter's finalization, which costs milliseconds; buffered output is written first."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        code = code or 111
+    os._exit(code)
+
+
+def execute(argv: list[str], env: dict[str, str], prog: str, path: str | None = None) -> NoReturn:
+    """Become the program argv[0] with environment `env`; `path` is the PATH to search (None: env's, else the default).
+
+    Raises Die `PROG: fatal: unable to run NAME: ERRTEXT`, 111, when that cannot be.
+    """
+    try:
+        file = find(argv[0], env.get("PATH") if path is None else path)
+        own = None if env.get("QSERVER_EXEC") == "1" else own_command(file)
+        if own is not None:
+            run_own(own, argv, env)
+        signals.default(*signals.INTERPRETERS_OWN)
+        os.execve(file, argv, env)
+    except OSError as error:
+        raise fatal(prog, f"unable to run {argv[0]}", error) from error
+
+
+def servable(argv: list[str], env: dict[str, str]) -> Serve | None:
+    """The `serve` function of the program argv[0] if it is a network command of ours (now imported), else None."""
+    if not argv or env.get("QSERVER_EXEC") == "1":
+        return None
+    try:
+        name = own_command(find(argv[0], env.get("PATH")))
+    except OSError:
+        return None
+    return None if name is None else getattr(load(name), "serve", None)
+
+
+def spawn(argv: list[str], env: dict[str, str], fds: dict[int, int], path: str | None = None) -> int:
+    """Start argv as a process of its own (posix_spawn, which is vfork underneath) and return its pid.
+
+    `fds` maps the child's descriptor to ours ({0: sock, 1: sock}); -1 closes it. Others are inherited as they are
+    marked. Signals that the interpreter or we changed are default in the child. Raises OSError if it cannot run.
+    """
+    file = find(argv[0], env.get("PATH") if path is None else path)
+    actions: list[tuple[int, ...]] = []
+    sources = dict(fds)
+    for target, source in fds.items():
+        if source >= 0 and source != target and source in fds:
+            sources[target] = _safe_copy(source, fds, actions)
+    for target, source in sources.items():
+        actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
+    return os.posix_spawn(file, argv, env, file_actions=actions, setsigdef=signals.CHANGED, setsigmask=())
+
+
+def _safe_copy(source: int, fds: dict[int, int], actions: list[tuple[int, ...]]) -> int:
+    """A spare descriptor for a source that is itself a target, so that one dup2 does not destroy another's source."""
+    spare = max(*fds, *fds.values(), 2) + 1 + len(actions)
+    while True:
+        try:
+            os.fstat(spare)
+            spare += 1
+        except OSError:
+            break
+    actions.append((os.POSIX_SPAWN_DUP2, source, spare))
+    return spare

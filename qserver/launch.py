@@ -1,0 +1,77 @@
+"""The entry point of every installed command: the name it was called by picks the module.
+
+A launcher in the bin directory is three lines that put the packages on `sys.path` and call `main(__file__)`.
+Starting must cost little more than the bare interpreter, so this module imports only built-in modules.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from qserver.base import chain, signals
+from qserver.base.errors import Die, say
+
+COMMANDS: dict[str, str] = {
+    # daemontools
+    "envdir": "qserver",
+    "envuidgid": "qserver",
+    "multilog": "qserver",
+    "setlock": "qserver",
+    "setuidgid": "qserver",
+    "softlimit": "qserver",
+    "supervise": "qserver",
+    "svc": "qserver",
+    "svok": "qserver",
+    "svscan": "qserver",
+    "svstat": "qserver",
+    "tai64n": "qserver",
+    "tai64nlocal": "qserver",
+    # ucspi
+    "tcprules": "qserver",
+    "tcprulescheck": "qserver",
+    "tcpserver": "qserver",
+    # mail
+    "forward": "qmail",
+    "maildirmake": "qmail",
+    "qmail-authuser": "qmail",
+    "qmail-clean": "qmail",
+    "qmail-getpw": "qmail",
+    "qmail-inject": "qmail",
+    "qmail-local": "qmail",
+    "qmail-lspawn": "qmail",
+    "qmail-newu": "qmail",
+    "qmail-pop3d": "qmail",
+    "qmail-popup": "qmail",
+    "qmail-qread": "qmail",
+    "qmail-qstat": "qmail",
+    "qmail-queue": "qmail",
+    "qmail-queued": "qmail",
+    "qmail-remote": "qmail",
+    "qmail-rspawn": "qmail",
+    "qmail-send": "qmail",
+    "qmail-smtpd": "qmail",
+    "qmail-start": "qmail",
+    "qmailctl": "qmail",
+    "sendmail": "qmail",
+}
+"""The one table of commands: name → package. `setup.py`, `scripts/setup` and the chain read it."""
+
+ALIASES = {"mailq": "sendmail", "newaliases": "sendmail"}
+"""Further names under which a command is installed; the command looks at argv[0]."""
+
+
+def main(launcher: str = "") -> int:
+    """Run the command named by argv[0]; `launcher` is the path of the launcher file. Ends the process."""
+    signals.restore_defaults()
+    chain.set_table(COMMANDS, ALIASES)
+    chain.set_bin_directory(launcher or sys.argv[0])
+    argv = list(sys.argv)
+    name = argv[0].rpartition("/")[2]
+    if name not in COMMANDS and name not in ALIASES:
+        say(f"{name}: fatal: no such command")
+        return 100
+    try:
+        chain.run_own(name, argv, chain.environment())
+    except Die as death:  # pragma: no cover - run_own ends the process itself
+        say(death.text)
+        return death.code

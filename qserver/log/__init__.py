@@ -1,0 +1,1 @@
+"""multilog: script language, log directories, rotation, time stamps."""

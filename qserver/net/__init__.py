@@ -1,0 +1,1 @@
+"""Addresses, the pre-fork pool, rules, look-ups."""

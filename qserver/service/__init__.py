@@ -1,0 +1,1 @@
+"""supervise and svscan: status and control formats, the state machine, the scanner."""
