@@ -94,7 +94,7 @@ class WakeUp:
         return list(seen)
 
     def close(self) -> None:
-        """Give the caught signals their default action and close the pipe; also for a forked child that goes its own way."""
+        """Give the caught signals their default action and close the pipe (a forked child does so too)."""
         _signal.set_wakeup_fd(-1)
         default(*self.caught)
         os.close(self._read)

@@ -1,0 +1,380 @@
+"""Each workload: what is run, against whom, and the goal its ratio is held against."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from bench import clients, servers
+from bench.home import Home, fill_maildir
+from bench.measure import Contender, Row, interleave
+from qserver.base.tai64n import label
+
+Figures = Iterator[Row]
+PYTHON = str(servers.BIN / "python")
+
+
+class Plan(NamedTuple):
+    """How long to measure: rounds per comparison, and a factor on every count."""
+
+    rounds: int
+    scale: float
+
+    def count(self, n: int) -> int:
+        """`n`, scaled, at least one."""
+        return max(1, int(n * self.scale))
+
+
+def compare(
+    plan: Plan,
+    workload: str,
+    unit: str,
+    ours: Callable[[], float],
+    peer_name: str,
+    peer: Callable[[], float],
+    goal: float | None = None,
+    at_most: bool = False,
+) -> Row:
+    """Measure both sides interleaved."""
+    sides = [Contender("qserver", ours), Contender(peer_name, peer)]
+    interleave(sides, plan.rounds)
+    return Row(workload, unit, sides[0], sides[1], goal, at_most)
+
+
+def connect_rate(count: int, total: int, port: int, say: bytes = b"") -> float:
+    """Connections per second of `count` clients."""
+    return clients.parallel(count, total, clients.connections(port, say))
+
+
+def pop3_rate(count: int, total: int, port: int) -> float:
+    """POP3 sessions per second of `count` clients."""
+    return clients.parallel(count, total, clients.pop3_sessions(port, "joe", "secret"))
+
+
+def external(plan: Plan) -> Figures:
+    """Connections per second with an external program, ours against Debian's tcpserver."""
+    for program, say in (("/bin/true", b""), ("/bin/cat", b"0123456789abcde\n")):
+        with ExitStack() as stack:
+            ours, _ = stack.enter_context(servers.tcpserver([program], ours=True))
+            theirs, _ = stack.enter_context(servers.tcpserver([program], ours=False))
+            for count, goal in ((1, 1.0), (10, 0.8)):
+                total = plan.count(1000)
+                yield compare(
+                    plan,
+                    f"connections, {program}, {count} clients",
+                    "conn/s",
+                    partial(connect_rate, count, total, ours, say),
+                    "tcpserver (C)",
+                    partial(connect_rate, count, total, theirs, say),
+                    goal,
+                )
+
+
+def smtp_null(plan: Plan) -> Figures:
+    """SMTP sessions with the black-hole queue against bare connections of C tcpserver with /bin/true."""
+    servers.peer("smtp-source")
+    with ExitStack() as stack:
+        home = stack.enter_context(Home())
+        ours, _ = stack.enter_context(
+            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, QMAILQUEUE="/dev/null", RELAYCLIENT="")
+        )
+        theirs, _ = stack.enter_context(servers.tcpserver(["/bin/true"], ours=False))
+        total = plan.count(3000)
+        yield compare(
+            plan,
+            "SMTP sessions in-process, null queue, 10 clients / connections of /bin/true",
+            "1/s",
+            partial(clients.smtp_source, ours, 10, total),
+            "tcpserver (C)",
+            partial(connect_rate, 10, total, theirs),
+            1.5,
+        )
+
+
+def in_process(plan: Plan) -> Figures:
+    """Sessions with an in-process program (qmail-popup, greeting and QUIT) against C tcpserver with cat."""
+    with ExitStack() as stack:
+        ours, _ = stack.enter_context(servers.tcpserver(["qmail-popup", "h", "true", "true"], ours=True))
+        theirs, _ = stack.enter_context(servers.tcpserver(["/bin/cat"], ours=False))
+        for count in (1, 10):
+            total = plan.count(2000)
+            yield compare(
+                plan,
+                f"sessions, in-process program / cat, {count} clients",
+                "1/s",
+                partial(connect_rate, count, total, ours, b"QUIT\r\n"),
+                "tcpserver (C) cat",
+                partial(connect_rate, count, total, theirs, b"QUIT\r\n"),
+            )
+
+
+def smtp_durable(plan: Plan) -> Figures:
+    """Messages accepted durably, 1 KB: ours into the queue, Postfix into its hold queue."""
+    servers.peer("smtp-source")
+    with ExitStack() as stack:
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=servers_disk())))
+        theirs = stack.enter_context(servers.postfix(top / "postfix"))
+        home = stack.enter_context(Home())
+        ours, _ = stack.enter_context(
+            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT="")
+        )
+        shapes = ((1, False, 1.5), (10, False, 1.5), (50, False, None), (10, True, None))
+        for sessions, keep, goal in shapes:
+            total = plan.count(400 if sessions == 1 else 2000)
+            shape = f"{total // sessions} a session" if keep else "one a session"
+            yield compare(
+                plan,
+                f"messages accepted durably, {shape}, {sessions} clients",
+                "msg/s",
+                partial(clients.smtp_source, ours, sessions, total, keep=keep),
+                "Postfix (hold)",
+                partial(clients.smtp_source, theirs, sessions, total, keep=keep),
+                goal,
+            )
+            home.empty_queue()
+
+
+def smtp_aiosmtpd(plan: Plan) -> Figures:
+    """Messages thrown away, 1 KB: ours with the null queue, aiosmtpd's Sink."""
+    servers.peer("smtp-source")
+    with ExitStack() as stack:
+        theirs = stack.enter_context(servers.aiosmtpd())
+        home = stack.enter_context(Home())
+        ours, _ = stack.enter_context(
+            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, QMAILQUEUE="/dev/null", RELAYCLIENT="")
+        )
+        for keep in (False, True):
+            total = plan.count(2000)
+            yield compare(
+                plan,
+                f"messages discarded, {'200 a session' if keep else 'one a session'}, 10 clients",
+                "msg/s",
+                partial(clients.smtp_source, ours, 10, total, keep=keep),
+                "aiosmtpd Sink",
+                partial(clients.smtp_source, theirs, 10, total, keep=keep),
+            )
+
+
+def drain(plan: Plan) -> Figures:
+    """Queue drain: messages queued before, qmail-start, time to the last one in the Maildir."""
+    total = plan.count(1000)
+
+    def once() -> float:
+        with Home() as home:
+            home.inject(total)
+            return home.drain(total)
+
+    contender = Contender("qserver", once)
+    interleave([contender], plan.rounds)
+    yield Row("queue drain to a Maildir, 1 KB", "msg/s", contender, None, None)
+
+
+def pop3(plan: Plan) -> Figures:
+    """POP3 sessions on a Maildir of ten messages: ours against Dovecot."""
+    with ExitStack() as stack:
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=servers_disk())))
+        top.chmod(0o755)
+        maildir = top / "Maildir"
+        fill_maildir(maildir, 10)
+        theirs = stack.enter_context(servers.dovecot(top / "dovecot", maildir, "secret"))
+        home = stack.enter_context(Home())
+        home.pop3_user("joe", "secret", top)
+        chain = ["qmail-popup", "mail.example.test", "qmail-authuser", "true", "qmail-pop3d", "Maildir"]
+        ours, _ = stack.enter_context(servers.tcpserver(chain, ours=True, options=["-D"], QMAILHOME=home.path))
+        for count in (1, 10):
+            total = plan.count(500)
+            yield compare(
+                plan,
+                f"POP3 sessions, 10 messages, {count} clients",
+                "1/s",
+                partial(pop3_rate, count, total, ours),
+                "Dovecot",
+                partial(pop3_rate, count, total, theirs),
+            )
+
+
+def servers_disk() -> str:
+    """A directory on a real disk (not tmpfs) where fsync means something: $BENCH_DIR, else /var/tmp."""
+    return os.environ.get("BENCH_DIR", "/var/tmp")
+
+
+def pipe_rate(argv: list[str], source: Path, size: int, cwd: str, stdout: int = subprocess.DEVNULL) -> float:
+    """MB/s of a filter that reads `source`."""
+    with source.open("rb") as file:
+        start = time.perf_counter()
+        subprocess.run(argv, stdin=file, stdout=stdout, cwd=cwd, env=servers.environment(TZ="UTC"), check=True)
+        return size / 1e6 / (time.perf_counter() - start)
+
+
+def text_lines(path: Path, count: int, stamped: bool = False) -> int:
+    """`count` lines of 100 bytes; with a TAI64N label in front if `stamped`. Returns the size."""
+    with path.open("wb") as file:
+        for number in range(count):
+            ns = (1_700_000_000 + number // 100) * 10**9 + number
+            stamp = label(ns) + b" " if stamped else b""
+            word = b"status" if number % 4 == 0 else b"others"
+            file.write((stamp + b"%s line number %d " % (word, number)).ljust(99, b"x") + b"\n")
+    return path.stat().st_size
+
+
+def logs(plan: Plan) -> Figures:
+    """multilog, tai64n and tai64nlocal against Debian's."""
+    with tempfile.TemporaryDirectory(dir=servers_disk()) as top, tempfile.TemporaryDirectory() as memory:
+        plain, stamped = Path(memory, "plain"), Path(memory, "stamped")
+        size = text_lines(plain, plan.count(400_000))
+        stamped_size = text_lines(stamped, plan.count(200_000), stamped=True)
+        script = ["t", "s1000000", "n10", "./dir"]
+        for name, words, source, n, goal in (
+            ("multilog t s1000000 n10", ["multilog", *script], plain, size, 3.0),
+            ("multilog t -* +*status*", ["multilog", "t", "-*", "+*status*", *script[1:]], plain, size, None),
+            ("tai64n", ["tai64n"], plain, size, None),
+            ("tai64nlocal", ["tai64nlocal"], stamped, stamped_size, None),
+        ):
+            theirs = [servers.peer(words[0]), *words[1:]]
+            ours = [str(servers.BIN / words[0]), *words[1:]]
+            here, there = Path(top, "ours"), Path(top, "theirs")
+            here.mkdir(exist_ok=True)
+            there.mkdir(exist_ok=True)
+            yield compare(
+                plan,
+                f"{name}, 100-byte lines",
+                "MB/s",
+                partial(pipe_rate, ours, source, n, str(here)),
+                f"{words[0]} (C)",
+                partial(pipe_rate, theirs, source, n, str(there)),
+                goal,
+            )
+
+
+def rules(plan: Plan) -> Figures:
+    """tcprules, 100,000 rules."""
+    with tempfile.TemporaryDirectory() as top:
+        source = Path(top, "rules.txt")
+        with source.open("w") as file:
+            for n in range(plan.count(100_000)):
+                tail = f',RELAYCLIENT="",DATABYTES="{n}"' if n % 10 < 7 else ""
+                file.write(f"{n >> 16}.{n >> 8 & 255}.{n & 255}.:allow{tail}\n")
+
+        def compile_rules(program: str) -> float:
+            with source.open("rb") as file:
+                start = time.perf_counter()
+                subprocess.run([program, f"{top}/r.cdb", f"{top}/r.tmp"], stdin=file, check=True)
+                return time.perf_counter() - start
+
+        yield compare(
+            plan,
+            "tcprules, 100,000 rules",
+            "s",
+            lambda: compile_rules(str(servers.BIN / "tcprules")),
+            "tcprules (C)",
+            lambda: compile_rules(servers.peer("tcprules")),
+            4.0,
+            at_most=True,
+        )
+
+
+def proportional_set_size(pid: int) -> int:
+    """PSS in KiB of a process and all below it."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+        except (OSError, psutil.Error):
+            continue
+    return total
+
+
+@contextmanager
+def idle_sessions(port: int, count: int) -> Iterator[None]:
+    """Connections that have greeted and said EHLO, then stay silent."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection((servers.HOST, port), timeout=30))
+            client.recv(512)
+            client.sendall(b"EHLO x\r\n")
+            client.recv(512)
+        yield
+
+
+def memory(plan: Plan) -> Figures:
+    """PSS per idle SMTP session: growth of the whole process tree over 100 sessions."""
+    sessions = 100
+    with ExitStack() as stack:
+        home = stack.enter_context(Home())
+        port, pid = stack.enter_context(
+            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT="")
+        )
+
+        def growth() -> float:
+            with idle_sessions(port, 1):
+                before = proportional_set_size(pid)
+            with idle_sessions(port, sessions):
+                return (proportional_set_size(pid) - before) / (sessions - 1)
+
+        contender = Contender("qserver", growth)
+        contender.figures.append(growth())
+        yield Row("memory per idle SMTP session (100)", "KiB PSS", contender, None, None)
+
+
+ONE_SHOTS: tuple[tuple[str, list[str]], ...] = (
+    ("setuidgid", ["root", "/bin/true"]),
+    ("envuidgid", ["root", "/bin/true"]),
+    ("envdir", ["{empty}", "/bin/true"]),
+    ("softlimit", ["-o", "100", "/bin/true"]),
+    ("setlock", ["{empty}/../lock", "/bin/true"]),
+    ("svc", ["-u", "{empty}"]),
+    ("svok", ["{empty}"]),
+    ("svstat", ["{empty}"]),
+    ("qmail-queue", []),
+)
+
+
+def starts(plan: Plan) -> Figures:
+    """Start time of each one-shot command over a bare `python -I -c pass`: the difference, in ms."""
+    with tempfile.TemporaryDirectory() as top, Home() as home:
+        empty = Path(top, "empty")
+        empty.mkdir()
+        env = servers.environment(QMAILHOME=home.path)
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+        def milliseconds(argv: list[str]) -> float:
+            repeats = plan.count(20)
+            start = time.perf_counter()
+            for _ in range(repeats):
+                subprocess.run(argv, env=env, check=False, **quiet)  # type: ignore[call-overload]
+            return (time.perf_counter() - start) / repeats * 1000
+
+        for name, words in ONE_SHOTS:
+            argv = [str(servers.BIN / name), *(word.format(empty=empty) for word in words)]
+            ours = Contender("qserver", partial(milliseconds, argv))
+            bare = Contender("python -I -c pass", partial(milliseconds, [PYTHON, "-I", "-c", "pass"]))
+            interleave([ours, bare], plan.rounds)
+            over = Contender("qserver", lambda: 0.0, [a - b for a, b in zip(ours.figures, bare.figures, strict=True)])
+            yield Row(f"start of {name} over a bare python -I", "ms", over, None, 10.0, goal_is_at_most=True)
+
+
+WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
+    "external": external,
+    "in-process": in_process,
+    "smtp-null": smtp_null,
+    "smtp-durable": smtp_durable,
+    "smtp-aiosmtpd": smtp_aiosmtpd,
+    "drain": drain,
+    "pop3": pop3,
+    "logs": logs,
+    "rules": rules,
+    "memory": memory,
+    "starts": starts,
+}
