@@ -35,9 +35,7 @@ def make(directory: Path, host: str) -> None:
         .sign(key, hashes.SHA256())
     )
     directory.mkdir(parents=True, exist_ok=True)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write(directory / "localhost.key", pem, 0o600)
     _write(directory / "localhost.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 

@@ -163,9 +163,7 @@ def _accounts(paths: Paths, facts: Facts, who: Account | None) -> None:
     lines.append(f"+:alias:{uid}:{gid}:{alias}:-::\n.\n")
     _put(paths.qmail / "users" / "authuser", "".join(f"{u.address}:{u.password}\n" for u in facts.users), 0o600)
     if _put(paths.qmail / "users" / "assign", "".join(lines)) or not (paths.qmail / "users" / "cdb").exists():
-        subprocess.run(
-            [command("qmail-newu")], check=True, env={**chain.environment(), "QMAILHOME": str(paths.qmail)}
-        )
+        subprocess.run([command("qmail-newu")], check=True, env={**chain.environment(), "QMAILHOME": str(paths.qmail)})
 
 
 def _services(paths: Paths, wish: Wish, facts: Facts, who: Account | None) -> list[ServiceFacts]:
