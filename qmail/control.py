@@ -57,8 +57,11 @@ class Controls:
         self.home = home
         self._cache: dict[tuple[str, str], tuple[Stamp | None, Any]] = {}
 
-    def _parsed(self, name: str, kind: str, parse: Callable[[bytes], Any]) -> Any:
-        """parse(contents) of control/NAME, or None when there is no such file; remembered by the file's stamp."""
+    def parsed(self, name: str, kind: str, parse: Callable[[bytes], Any]) -> Any:
+        """parse(contents) of control/NAME, or None when there is no such file; remembered by the file's stamp.
+
+        `kind` tells apart what different readers make of one file. Raises OSError.
+        """
         path = f"{self.home}/control/{name}"
         try:
             info = os.stat(path)
@@ -77,7 +80,7 @@ class Controls:
 
     def line(self, name: str) -> bytes | None:
         """The first line of a one-line file; None when the file is not there. An empty file has an empty value."""
-        value: bytes | None = self._parsed(name, "line", first_line)
+        value: bytes | None = self.parsed(name, "line", first_line)
         return value
 
     def line_or_me(self, name: str, default: bytes | None = None) -> bytes | None:
@@ -95,7 +98,7 @@ class Controls:
 
     def lines(self, name: str, *, or_me: bool = False) -> list[bytes] | None:
         """The entries of a list file; when not there: the one entry `me` with `or_me`, else None (control_readfile)."""
-        value: list[bytes] | None = self._parsed(name, "lines", all_lines)
+        value: list[bytes] | None = self.parsed(name, "lines", all_lines)
         if value is None and or_me:
             me = self.line("me")
             return None if me is None else [me]
@@ -103,22 +106,34 @@ class Controls:
 
     def members(self, name: str, *, or_me: bool = False) -> frozenset[bytes] | None:
         """The entries of a list file in lower case, for constmap look-ups without colon."""
-        if or_me and self._parsed(name, "members", lambda data: True) is None:
+        if or_me and self.parsed(name, "members", lambda data: True) is None:
             me = self.line("me")
             return None if me is None else frozenset((me.lower(),))
-        value: frozenset[bytes] | None = self._parsed(
+        value: frozenset[bytes] | None = self.parsed(
             name, "members", lambda data: frozenset(entry.lower() for entry in all_lines(data))
         )
         return value
 
     def mapping(self, name: str) -> dict[bytes, bytes] | None:
         """The `key:value` entries of a map file, keys in lower case; None when not there (constmap with colon)."""
-        value: dict[bytes, bytes] | None = self._parsed(name, "mapping", lambda data: split_map(all_lines(data)))
+        value: dict[bytes, bytes] | None = self.parsed(name, "mapping", lambda data: split_map(all_lines(data)))
         return value
 
     def path(self, name: str) -> str:
         """The path of control/NAME, for compiled cdb files."""
         return f"{self.home}/control/{name}"
+
+
+_SHARED: dict[str, Controls] = {}
+"""One reader per home of this process. Only a cache: whatever is in it is checked against the files at every use."""
+
+
+def shared(home: str) -> Controls:
+    """The reader that all sessions of a warm worker share, so that an unchanged file is parsed once."""
+    controls = _SHARED.get(home)
+    if controls is None:
+        controls = _SHARED[home] = Controls(home)
+    return controls
 
 
 def is_missing(error: OSError) -> bool:
