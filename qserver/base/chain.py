@@ -222,22 +222,26 @@ def spawn(argv: list[str], env: dict[str, str], fds: dict[int, int], path: str |
     file = find(argv[0], env.get("PATH") if path is None else path)
     actions: list[tuple[int, ...]] = []
     sources = dict(fds)
+    spares: list[int] = []
     for target, source in fds.items():
         if source >= 0 and source != target and source in fds:
-            sources[target] = _safe_copy(source, fds, actions)
+            spares.append(_unused(max(*fds, *fds.values(), 2, *spares) + 1))
+            actions.append((os.POSIX_SPAWN_DUP2, source, spares[-1]))
+            sources[target] = spares[-1]
     for target, source in sources.items():
         actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
+    actions += [(os.POSIX_SPAWN_CLOSE, spare) for spare in spares]
     return os.posix_spawn(file, argv, env, file_actions=actions, setsigdef=signals.CHANGED, setsigmask=())
 
 
-def _safe_copy(source: int, fds: dict[int, int], actions: list[tuple[int, ...]]) -> int:
-    """A spare descriptor for a source that is itself a target, so that one dup2 does not destroy another's source."""
-    spare = max(*fds, *fds.values(), 2) + 1 + len(actions)
+def _unused(fd: int) -> int:
+    """The first descriptor from `fd` on that is not open.
+
+    A source that is itself a target is first copied there, so that one dup2 does not destroy another's source.
+    """
     while True:
         try:
-            os.fstat(spare)
-            spare += 1
+            os.fstat(fd)
         except OSError:
-            break
-    actions.append((os.POSIX_SPAWN_DUP2, source, spare))
-    return spare
+            return fd
+        fd += 1

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import environment, ours, run
 
-USERS = r"""# local users
+USERS = """# local users
 joe:secret
 Ann@Example.ORG:%5ebe2294ecd0e0f08eab7690d2a6ee69
 bob:%e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
@@ -20,7 +20,7 @@ short:%5ebe
 percent:%abc
 equals:=secret
 colons:a:b c:
-blanks:  two  words  
+blanks:  two  words\x20\x20
 empty:
 one:z
 twice:first

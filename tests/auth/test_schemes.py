@@ -16,7 +16,13 @@ from qmail.auth.libcrypt import hash_password
 from qmail.auth.schemes import verify
 from qmail.auth.userfile import UserFile
 
-SETTINGS = [b"$1$saltsalt$", b"$5$saltstring$", b"$6$saltstring$", b"$y$j9T$F5Jx5fExrKuPp53xLKQ..1$", b"$2b$04$abcdefghijklmnopqrstuu"]
+SETTINGS = [
+    b"$1$saltsalt$",
+    b"$5$saltstring$",
+    b"$6$saltstring$",
+    b"$y$j9T$F5Jx5fExrKuPp53xLKQ..1$",
+    b"$2b$04$abcdefghijklmnopqrstuu",
+]
 
 
 def response(text: bytes, challenge: bytes = b"") -> Credentials:

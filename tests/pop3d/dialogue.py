@@ -6,14 +6,18 @@ Each line is a word and its text, in which Python's escapes stand for bytes (`\\
     C LINE                   the client sends LINE CRLF
     c BYTES                  the client sends exactly these
     S LINE                   the server must send LINE CRLF
+    R REGEX                  the server must send a line that matches (without CRLF)
     close                    the client closes its sending side
     end                      the server must close
     here PATH / gone PATH    what the Maildir must (not) hold afterwards
+    env NAME=VALUE           the server's environment
+    log REGEX                the whole log must be such lines, in this order
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -31,6 +35,8 @@ class Case:
         self.files: list[tuple[str, int, bytes]] = []
         self.steps: list[tuple[str, bytes]] = []
         self.after: list[tuple[str, str]] = []
+        self.env: dict[str, str] = {}
+        self.log: list[str] = []
         for number, line in enumerate(path.read_text().splitlines(), 1):
             word, _, rest = line.partition(" ")
             if word == "file":
@@ -38,6 +44,12 @@ class Case:
                 self.files.append((name, int(age), unescape(content[:-1])))
             elif word in ("here", "gone"):
                 self.after.append((word, rest))
+            elif word == "env":
+                self.env.update([rest.split("=", 1)])
+            elif word == "log":
+                self.log.append(rest)
+            elif word == "R":
+                self.steps.append((word, rest.encode()))
             elif word in ("C", "c", "S", "close", "end"):
                 self.steps.append((word, unescape(rest)))
             elif line and not line.startswith("#"):
@@ -57,7 +69,7 @@ class Case:
         steps = self.steps
         if pipelined:
             client = [step for step in steps if step[0] in ("C", "c", "close")]
-            steps = client + [step for step in steps if step[0] in ("S", "end")]
+            steps = client + [step for step in steps if step[0] in ("S", "R", "end")]
         reader = peer.makefile("rb")
         for word, data in steps:
             if word in ("C", "c"):
@@ -67,6 +79,9 @@ class Case:
             elif word == "S":
                 got = reader.readline()
                 assert got == data + b"\r\n", f"{got!r} instead of {data!r}"
+            elif word == "R":
+                got = reader.readline()
+                assert re.fullmatch(data + b"\r\n", got), f"{got!r} instead of {data!r}"
             else:
                 assert reader.read() == b""
 
