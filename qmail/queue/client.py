@@ -1,0 +1,279 @@
+"""How our programs hand a message to the queue: qmail_open, put, from, to, close as objects (delivery 0.3).
+
+Where the process may write the queue it does so itself, in-process. Where it may not, message and envelope go through two
+pipes to the service, qmail-queued. A QMAILQUEUE that is not our own qmail-queue is started and gets what it always got.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import time
+
+from qmail.queue import codes, handover
+from qmail.queue.codes import QueueError, result_text
+from qmail.queue.scanner import scan
+from qmail.queue.site import Site, site_of
+from qmail.queue.writer import Writer
+from qserver.base import chain, signals
+from qserver.base.files import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["QueueClient", "open_queue", "result_text"]
+
+BLOCK = 1 << 17
+
+
+class QueueClient:
+    """One message. No method but `close` tells of trouble, as in qmail's library: what failed shows in the exit code."""
+
+    __slots__ = ("_failed", "qp")
+
+    def __init__(self) -> None:
+        self.qp = os.getpid()
+        self._failed = False
+
+    def put(self, data: bytes) -> None:
+        """Add bytes to the message."""
+        raise NotImplementedError
+
+    def fail(self) -> None:
+        """The client noticed an error: nothing more is taken and nothing will be queued."""
+        self._failed = True
+
+    def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
+        """The message is complete; hand over the envelope. Once per message, unless it failed."""
+        raise NotImplementedError
+
+    def close(self) -> int:
+        """qmail-queue's exit code, -1 if it crashed; 54 for a message that failed or got no envelope."""
+        raise NotImplementedError
+
+
+def open_queue(home: str, env: Mapping[str, str]) -> QueueClient:
+    """A client for one message to the queue of `home`, or to what $QMAILQUEUE names. Raises OSError (pipe, fork)."""
+    program = env.get("QMAILQUEUE")
+    if program == "/dev/null":
+        return NullQueue()
+    if program and not _is_our_own(program, home):
+        return ProgramQueue(program, home, env)
+    try:
+        site = site_of(home)
+    except OSError:
+        return BrokenQueue(codes.NO_QUEUE if os.path.isdir(home) else codes.NO_HOME)
+    return DirectQueue(site, env) if site.may_write() else ServiceQueue(site, env)
+
+
+def _is_our_own(program: str, home: str) -> bool:
+    path = program if program.startswith("/") else f"{home}/{program}"
+    return chain.own_command(path) == "qmail-queue"
+
+
+class NullQueue(QueueClient):
+    """QMAILQUEUE=/dev/null: accepts and forgets."""
+
+    __slots__ = ("_complete",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._complete = False
+
+    def put(self, data: bytes) -> None:
+        """Forget it."""
+
+    def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
+        """Remember that there was one."""
+        self._complete = not self._failed
+
+    def close(self) -> int:
+        """0 for a complete message."""
+        return codes.OK if self._complete and not self._failed else codes.READ_ERROR
+
+
+class BrokenQueue(NullQueue):
+    """There is no queue: every message gets the same exit code."""
+
+    __slots__ = ("_code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self._code = code
+
+    def close(self) -> int:
+        """The code."""
+        return self._code
+
+
+class DirectQueue(QueueClient):
+    """Writes the queue in this process; the exit codes are those the command would end with."""
+
+    __slots__ = ("_code", "_env", "_site", "_writer")
+
+    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+        super().__init__()
+        self._site = site
+        self._env = env
+        self._code: int | None = None
+        self._writer = Writer(site.queue, site.split, self.qp)
+        self._writer.put(site.received(self.qp, os.getuid(), time.time()))
+
+    def put(self, data: bytes) -> None:
+        """Add bytes; after the first trouble they are thrown away."""
+        if self._code is None and not self._failed:
+            try:
+                self._writer.put(data)
+            except QueueError as error:
+                self._code = error.code
+
+    def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
+        """Everything from the end of the message to the link into todo."""
+        if self._code is None and not self._failed:
+            try:
+                self._commit(sender, list(recipients), skip_scanner)
+            except QueueError as error:
+                self._code = error.code
+
+    def _commit(self, sender: bytes, recipients: list[bytes], skip_scanner: bool) -> None:
+        writer = self._writer
+        writer.finish_message()
+        if any(len(address) > codes.LONGEST_ADDRESS for address in (sender, *recipients)):
+            writer.abandon()
+            raise QueueError(codes.ADDRESS_TOO_LONG)
+        records = b"".join([b"T%b\0" % recipient for recipient in recipients])
+        writer.put_envelope(b"u%d\0p%d\0F%b\0%b" % (os.getuid(), self.qp, sender, records))
+        if not skip_scanner and "QHPSI" in self._env:
+            found = scan(self._env, self._site.queue, writer.message_path())
+            if found:
+                writer.abandon()
+                raise QueueError(found)
+        writer.commit()
+        self._code = codes.OK
+
+    def close(self) -> int:
+        """The code; a message without envelope is removed."""
+        if self._code is None or self._failed:
+            if self._code is None:
+                self._writer.abandon()
+            return codes.READ_ERROR
+        return self._code
+
+
+class PipeQueue(QueueClient):
+    """A message and an envelope through two pipes to somebody who answers with an exit code."""
+
+    __slots__ = ("_envelope", "_message")
+
+    def __init__(self) -> None:
+        super().__init__()
+        signals.ignore(signals.SIGPIPE)
+        self._message = self._envelope = -1
+
+    def _open(self) -> tuple[int, int]:
+        """Make both pipes; returns the reading ends. Raises OSError."""
+        message, self._message = os.pipe2(os.O_CLOEXEC)
+        try:
+            envelope, self._envelope = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(message)
+            os.close(self._message)
+            raise
+        return message, envelope
+
+    def put(self, data: bytes) -> None:
+        """Add bytes to the message."""
+        self._write(self._message, data)
+
+    def _write(self, fd: int, data: bytes) -> None:
+        if not self._failed:
+            try:
+                write_all(fd, data)
+            except OSError:
+                self._failed = True
+
+    def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
+        """Close the message, write the envelope up to its final NUL."""
+        if self._failed:
+            return
+        self._close_message()
+        records = b"".join([b"T%b\0" % recipient for recipient in recipients])
+        self._write(self._envelope, b"F%b\0%b%b\0" % (sender, records, b"Q\0" if skip_scanner else b""))
+
+    def _close_message(self) -> None:
+        if self._message >= 0:
+            os.close(self._message)
+            self._message = -1
+
+    def close(self) -> int:
+        """Close what is open and wait for the answer; success after an error of ours counts as 54."""
+        self._close_message()
+        os.close(self._envelope)
+        code = self._answer()
+        return codes.READ_ERROR if code == codes.OK and self._failed else code
+
+    def _answer(self) -> int:
+        raise NotImplementedError
+
+
+class ProgramQueue(PipeQueue):
+    """A foreign QMAILQUEUE: fd 0 message, fd 1 envelope, cwd the home, not through a shell."""
+
+    __slots__ = ()
+
+    def __init__(self, program: str, home: str, env: Mapping[str, str]) -> None:
+        super().__init__()
+        path = program if program.startswith("/") else f"{home}/{program}"
+        message, envelope = self._open()
+        try:
+            self.qp = _spawn_at(home, path, env, {0: message, 1: envelope})
+        except OSError:
+            self.qp = 0
+        finally:
+            os.close(message)
+            os.close(envelope)
+
+    def _answer(self) -> int:
+        if not self.qp:
+            return codes.NOT_RUN
+        status = os.waitpid(self.qp, 0)[1]
+        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else codes.CRASHED
+
+
+def _spawn_at(home: str, path: str, env: Mapping[str, str], fds: dict[int, int]) -> int:
+    """posix_spawn knows no working directory, so this process visits the home for the instant of the call."""
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(home)
+        return chain.spawn([path], dict(env), fds)
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+class ServiceQueue(PipeQueue):
+    """qmail-queued writes for us; it learns who we are from the kernel."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+        super().__init__()
+        message, envelope = self._open()
+        self._socket: _socket.socket | None = None
+        try:
+            self._socket = handover.connect(site.socket)
+            handover.send(self._socket, message, envelope, env)
+        except OSError:
+            self._failed = True
+        finally:
+            os.close(message)
+            os.close(envelope)
+
+    def _answer(self) -> int:
+        if self._socket is None:
+            return codes.NO_QUEUE
+        try:
+            return handover.answer(self._socket)
+        finally:
+            self._socket.close()
