@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
-
-import _socket
 
 RTM_GETADDR = 22
 RTM_NEWADDR = 20

@@ -1,7 +1,7 @@
 """wildmat patterns over bytes, as control files use them (smtpd 6).
 
-A pattern is cut at its `*` into segments, which are then looked for from left to right: no backtracking, so that no text
-a stranger sends can make a match expensive.
+A pattern is cut at its `*` into segments, which are then looked for from left to right: no backtracking, so that no
+text a stranger sends can make a match expensive.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Pattern:
 
 
 class Patterns:
-    """The lines of a list file as patterns: evaluated in order, `!` negates, the last match that changes anything wins."""
+    """The lines of a list file as patterns: evaluated in order, `!` negates, the last match that changes it wins."""
 
     __slots__ = ("_rules",)
 

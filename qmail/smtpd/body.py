@@ -20,8 +20,8 @@ class BareLineFeed(Exception):
 class Body:
     """Takes blocks cut anywhere, gives back what is to be stored.
 
-    What might turn out to be the beginning of the end (up to four bytes) is kept for the next block; a message starts as
-    if a CRLF had gone before it, so that every beginning of a line is preceded by one in the same block.
+    What might turn out to be the beginning of the end (up to four bytes) is kept for the next block; a message starts
+    as if a CRLF had gone before it, so that every beginning of a line is preceded by one in the same block.
     """
 
     __slots__ = ("_at_start", "_kept", "rest", "size")
@@ -63,7 +63,7 @@ class Body:
 
 
 def _without_stuffing(stored: bytes) -> bytes:
-    """Take the first dot off every line that has one, except before a CR that ends no line (the quirk of djb's blast)."""
+    """Take the first dot off every line that has one, except before a CR that ends no line (a quirk of djb's blast)."""
     if b"\n.\r" in stored:
         stored = stored.replace(b"\n.\r", b"\n..\r")
     return stored.replace(b"\n.", b"\n")

@@ -91,7 +91,7 @@ class Dialogue:
         return reply
 
     def _line(self) -> bytes | None:
-        """The next line without its end; None when it has not come yet. Of an overlong one only the beginning is kept."""
+        """The next line without its end; None when it has not come. Of an overlong one only the beginning is kept."""
         end = self._input.find(b"\n", self._at)
         if end < 0:
             self._input = self._input[self._at : self._at + MOST_KEPT]

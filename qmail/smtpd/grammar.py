@@ -1,4 +1,4 @@
-"""The language of SMTP clients: lines to commands, arguments to addresses and parameters (smtpd 4, 7.2, 7.5, 16). Pure."""
+"""The language of SMTP clients: lines to commands, arguments to addresses and parameters (smtpd 4, 7.2, 7.5). Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path(argument: bytes) -> tuple[bytes, bytes] | None:
         return None
     if rest[:1] == b"@":
         rest = rest.partition(b":")[2]
-    address, closing, after = rest.partition(b">")
+    address, _, after = rest.partition(b">")
     if b'"' in address or b"\\" in address:
         address, after = _unquoted(rest)
     if len(address) > ADDRESS_LIMIT or address.translate(None, CONTROLS) != address:

@@ -23,9 +23,7 @@ BUG = b"421 internal bug (#4.3.0)\r\n"
 TIMEOUT = b"451 timeout (#4.4.2)\r\n"
 DNS_FAILURE = b"451 DNS temporary failure (#4.3.0)\r\n"
 NO_QUEUE = b"451 qqt failure (#4.3.0)\r\n"
-BARE_LF = (
-    b"451 Bare Line Feeds (LF) are not accepted in SMTP; CRLF is required according to RFC 2822.\r\n"
-)
+BARE_LF = b"451 Bare Line Feeds (LF) are not accepted in SMTP; CRLF is required according to RFC 2822.\r\n"
 TOO_MANY_RECIPIENTS = b"452 sorry, too many recipients (#4.5.3)\r\n"
 NO_TLS = b"454 TLS not available due to temporary reason (#5.7.3)\r\n"
 

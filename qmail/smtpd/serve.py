@@ -1,4 +1,4 @@
-"""The loop of qmail-smtpd: reads the connection, feeds the dialogue, asks DNS and the queue, writes replies and the log."""
+"""The loop of qmail-smtpd: reads the connection, feeds the dialogue, asks DNS and the queue, writes replies and log."""
 
 from __future__ import annotations
 
@@ -110,6 +110,9 @@ def converse(dialogue: Dialogue, connection: Connection) -> int:
     except OSError:  # TimeoutError too: the client takes nothing
         dialogue.disconnected()
         return 1
+    except (Leave, MemoryError):
+        dialogue.disconnected()
+        raise
     except Exception:
         dialogue.disconnected()
         _last_word(connection, Leave(replies.BUG))
@@ -122,7 +125,6 @@ def _read(dialogue: Dialogue, connection: Connection) -> bytes:
     try:
         block = connection.read()
     except TimeoutError:
-        dialogue.disconnected()
         raise Leave(replies.TIMEOUT) from None
     if not block:
         dialogue.disconnected()

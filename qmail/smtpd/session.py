@@ -97,7 +97,9 @@ class Session:
         "transaction",
     )
 
-    def __init__(self, settings: Settings, env: Mapping[str, str], outside: Outside, tls: TlsInfo | None = None) -> None:
+    def __init__(
+        self, settings: Settings, env: Mapping[str, str], outside: Outside, tls: TlsInfo | None = None
+    ) -> None:
         self.settings = settings
         self.env = dict(env)
         self.outside = outside

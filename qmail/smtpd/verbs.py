@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Verb:
-    """`check` returns a refusal or None; `act` does the work and returns the reply. `garbled` answers a CR or NUL inside."""
+    """`check` returns a refusal or None, `act` works and returns the reply; `garbled` answers a CR or NUL inside."""
 
     __slots__ = ("act", "check", "garbled")
 
@@ -170,7 +170,8 @@ def rcpt(session: Session, argument: bytes) -> bytes:
     if verdict is not None:
         return _refuse(session, transaction, address, verdict)
     transaction.recipients.append(address)
-    _log(session, transaction, address, _accepted_as(session), session.authenticated[1] if session.authenticated else b"")
+    event, info = _accepted_as(session)
+    _log(session, transaction, address, event, info)
     return replies.OK
 
 
@@ -182,13 +183,14 @@ def _refuse(session: Session, transaction: Transaction, address: bytes, verdict:
     return verdict.reply
 
 
-def _accepted_as(session: Session) -> bytes:
-    """The event of an accepted recipient, first applicable (smtpd 8.8; MAV stands before, SPF before the last)."""
+def _accepted_as(session: Session) -> tuple[bytes, bytes]:
+    """Event and info of an accepted recipient, first applicable (smtpd 8.8; MAV stands before, SPF before the last)."""
     if session.authenticated is not None:
-        return b"Accept::AUTH::" + session.authenticated[0]
+        method, user = session.authenticated
+        return b"Accept::AUTH::" + method, user
     if session.relay is not None:
-        return b"Accept::SNDR::Relay_Client"
-    return b"Accept::RCPT::Rcpthosts_Rcptto"
+        return b"Accept::SNDR::Relay_Client", b""
+    return b"Accept::RCPT::Rcpthosts_Rcptto", b""
 
 
 def _log(session: Session, transaction: Transaction, address: bytes, event: bytes, info: bytes) -> None:

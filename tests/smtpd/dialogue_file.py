@@ -1,17 +1,17 @@
 """Dialogue files: a conversation written down, and the player that holds it with a server.
 
-    # a comment
-    env NAME=value              a variable for the server
-    control NAME line|line      a control file
-    queue CODE                  exit code of the queue program
-    C: text                     the client sends text CRLF; successive C and R lines go out in one write
-    R: raw\\r\\n                  the client sends these bytes, backslash escapes resolved, nothing added
-    S: text                     the server answers this line; * stands for any bytes
-    END                         the client sends EOF
-    E: sender -> rcpt rcpt      an envelope that was queued
-    M: line                     the next line of the message queued with it, after our Received field
-    L: text                     a line of the log without "qmail-smtpd: pid N "; all of them are compared, in order
-    EXIT code                   the server closes and exits so
+# a comment
+env NAME=value              a variable for the server
+control NAME line|line      a control file
+queue CODE                  exit code of the queue program
+C: text                     the client sends text CRLF; successive C and R lines go out in one write
+R: raw\\r\\n                  the client sends these bytes, backslash escapes resolved, nothing added
+S: text                     the server answers this line; * stands for any bytes
+END                         the client sends EOF
+E: sender -> rcpt rcpt      an envelope that was queued
+M: line                     the next line of the message queued with it, after our Received field
+L: text                     a line of the log without "qmail-smtpd: pid N "; all of them are compared, in order
+EXIT code                   the server closes and exits so
 """
 
 from __future__ import annotations

@@ -93,13 +93,14 @@ class FakeWorld:
 
 
 def dialogue(
-    home: Path, world: FakeWorld, *, control: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
+    home: Path, world: FakeWorld, *, control: Mapping[str, str | None] | None = None, env: Mapping[str, str] | None = None
 ) -> Dialogue:
-    """A dialogue with a session whose home has these control files, in these circumstances."""
+    """A dialogue with a session whose home has these control files (None: not), in these circumstances."""
     (home / "control").mkdir(exist_ok=True)
     files = {"me": "mx.example.org", "rcpthosts": "example.org", **(control or {})}
     for name, text in files.items():
-        (home / "control" / name).write_text(text + "\n")
+        if text is not None:
+            (home / "control" / name).write_text(text + "\n")
     variables = {**CONNECTION, **(env or {})}
     settings = Settings(Controls(str(home)), variables)
     session = Session(settings, variables, world, at_connect(settings.localport, variables))

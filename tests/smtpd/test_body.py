@@ -13,9 +13,7 @@ from qmail.smtpd.body import BareLineFeed, Body, HopCounter
 BARE = None
 LINE_ENDS = (b"\n", b"\r", b"\r\n")
 SMUGGLED = b"MAIL FROM:<smuggled@evil.example>\r\n"
-MATRIX = [
-    (before, after, then) for before, after, then in itertools.product(LINE_ENDS, LINE_ENDS, (b"", b"\r", b"\n"))
-]
+MATRIX = [(before, after, then) for before, after, then in itertools.product(LINE_ENDS, LINE_ENDS, (b"", b"\r", b"\n"))]
 
 
 def byte_by_byte(data: bytes) -> tuple[bytes, bytes | None] | None:

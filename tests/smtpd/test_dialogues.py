@@ -11,7 +11,6 @@ from tests.smtpd.wires import PipeWire, as_command, in_process
 from tests.support import environment
 
 DIALOGUES = sorted(FOLDER.glob("*.smtp"))
-THROUGH_PIPES = ("basic", "pipelined", "bare_lf", "databytes", "eof_in_data", "no_controls", "queue_31", "too_many_errors")
 
 
 def prepared(path: Path, tmp_path: Path) -> tuple[DialogueFile, dict[str, str]]:
@@ -26,19 +25,19 @@ def prepared(path: Path, tmp_path: Path) -> tuple[DialogueFile, dict[str, str]]:
 @pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)
 def test_in_process(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     dialogue, env = prepared(path, tmp_path)
-    with in_process(environment(**env)) as session:
-        play(dialogue, session.wire)
-        code = session.finish()
+    code = in_process(environment(**env), lambda wire: play(dialogue, wire))
     assert code == (1 if dialogue.exit is None else dialogue.exit)
     check_log(dialogue, capfd.readouterr().err.encode())
     check_queue(dialogue, tmp_path / "queue")
 
 
-@pytest.mark.parametrize("name", THROUGH_PIPES)
-def test_command(name: str, tmp_path: Path) -> None:
-    dialogue, env = prepared(FOLDER / f"{name}.smtp", tmp_path)
+@pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)
+def test_command(path: Path, tmp_path: Path) -> None:
+    dialogue, env = prepared(path, tmp_path)
     with as_command(env, tmp_path / "log") as process:
-        play(dialogue, PipeWire(process))
-        assert process.wait(20) == dialogue.exit
+        wire = PipeWire(process)
+        play(dialogue, wire)
+        wire.end()
+        assert process.wait(20) == (1 if dialogue.exit is None else dialogue.exit)
     check_log(dialogue, (tmp_path / "log").read_bytes())
     check_queue(dialogue, tmp_path / "queue")

@@ -163,7 +163,12 @@ def test_rbl_info_follows_received(tmp_path: Path) -> None:
     assert b"-0000\nX-RBL-Info: listed\nhi\n" in world.queues[0].message
 
 
-TLS = {"SSL_PROTOCOL": "TLSv1.3", "SSL_CIPHER": "AES256", "SSL_CIPHER_USEKEYSIZE": "128", "SSL_CIPHER_ALGKEYSIZE": "256"}
+TLS = {
+    "SSL_PROTOCOL": "TLSv1.3",
+    "SSL_CIPHER": "AES256",
+    "SSL_CIPHER_USEKEYSIZE": "128",
+    "SSL_CIPHER_ALGKEYSIZE": "256",
+}
 
 
 @pytest.mark.parametrize("port", ["465", "2465"])

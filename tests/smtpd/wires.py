@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,56 +54,37 @@ class PipeWire(Wire):
         self.stdin.close()
 
 
-class InProcess:
-    """One session served by a thread of this process."""
+def in_process(env: dict[str, str], client: Callable[[SocketWire], None]) -> int:
+    """Serve one session here, the client being a thread; returns the exit code, raises what the client raised."""
+    ours_end, theirs = socket.socketpair()
+    failures: list[AssertionError | OSError] = []
 
-    def __init__(self, env: dict[str, str]) -> None:
-        self.client, self._server = socket.socketpair()
-        self.wire = SocketWire(self.client)
-        self.code: int | None = None
-        self.failure: BaseException | None = None
-        self._env = env
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self.code = qmail_smtpd.serve(["qmail-smtpd"], self._env, Connection.from_socket(self._server.fileno()))
-        except BaseException as failure:
-            self.failure = failure
+            client(SocketWire(theirs))
+        except (AssertionError, OSError) as failure:
+            failures.append(failure)
         finally:
-            self._server.close()
+            theirs.close()
 
-    def start(self) -> None:
-        """Begin to serve."""
-        self._thread.start()
-
-    def finish(self) -> int:
-        """Hang up and wait; returns the exit code, raises what the server raised."""
-        self.client.close()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-        if self.failure is not None:
-            raise self.failure
-        assert self.code is not None
-        return self.code
-
-
-@contextmanager
-def in_process(env: dict[str, str]) -> Iterator[InProcess]:
-    """Serve one session in a thread; it is over when the block is left."""
-    session = InProcess(env)
-    session.start()
+    thread = threading.Thread(target=run)
+    thread.start()
     try:
-        yield session
+        code = qmail_smtpd.serve(["qmail-smtpd"], env, Connection.from_socket(ours_end.fileno()))
     finally:
-        session.finish()
+        ours_end.close()
+        thread.join(20)
+    if failures:
+        raise failures[0]
+    return code
 
 
 @contextmanager
 def as_command(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the installed qmail-smtpd on two pipes, its log going to a file."""
+    """Run the installed qmail-smtpd, or the one QSERVER_TEST_SMTPD names, on two pipes, its log going to a file."""
+    program = os.environ.get("QSERVER_TEST_SMTPD", ours("qmail-smtpd"))
     with (
         log.open("wb") as stderr,
-        spawn([ours("qmail-smtpd")], env=environment(**env), stdin=subprocess.PIPE, stderr=stderr) as process,
+        spawn([program], env=environment(**env), stdin=subprocess.PIPE, stderr=stderr) as process,
     ):
         yield process

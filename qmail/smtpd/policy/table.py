@@ -1,12 +1,12 @@
 """The order of the checks at RCPT (smtpd 8.1), from top to bottom; the first that answers decides.
 
-    no MAIL 503, syntax 555, count the attempt: qmail.smtpd.verbs
-        │
-     ┌──┴── STRANGER            RELAY ──┐     one of the two, by RELAYCLIENT
-     └──┬───────────────────────────────┘     (then a relay client's suffix is put on)
-     EVERYONE
-        │
-     250 ok
+no MAIL 503, syntax 555, count the attempt: qmail.smtpd.verbs
+    │
+ ┌──┴── STRANGER            RELAY ──┐     one of the two, by RELAYCLIENT
+ └──┬───────────────────────────────┘     (then a relay client's suffix is put on)
+ EVERYONE
+    │
+ 250 ok
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ STRANGER: tuple[Check, ...] = (
     # 10 POSTGREY: policy/greylist.py
 )
 RELAY: tuple[Check, ...] = (
+    # a "+" in BADMIMETYPE and BADLOADERTYPE is off: known when the message is opened
     # b MAV: policy/mav.py
 )
 EVERYONE: tuple[Check, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Verdict:
-    """A refusal: the reply, the event and info to log (no event, no line), and whether the conversation ends with it."""
+    """A refusal: the reply, the event and info to log (no event, no line), and whether the conversation ends there."""
 
     __slots__ = ("event", "final", "info", "reply")
 
