@@ -6,12 +6,10 @@ import _socket
 import errno
 import os
 
-from qserver.net.lookup import Resolver
-
 from qmail.address import quote2
 from qmail.control import Controls
 from qmail.remote import reports
-from qmail.remote.exchangers import host_addresses, relay_addresses
+from qmail.remote.exchangers import Names, host_addresses, relay_addresses
 from qmail.remote.reports import Verdict
 from qmail.remote.routes import Binding, Route, find_binding, find_route
 from qmail.remote.smtp import Delivery, Dialogue, NextAddress
@@ -24,8 +22,9 @@ SOCKET_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def preload() -> None:
-    """Import the DNS library, which is otherwise imported at the first look-up."""
-    import dns.resolver  # noqa: F401
+    """Import the DNS client and its library, which are otherwise imported at the first look-up."""
+
+    import qserver.net.lookup  # noqa: F401
 
 
 class Settings:
@@ -49,9 +48,9 @@ def deliver(host: bytes, sender: bytes, recipients: list[bytes], home: str, env:
     said: list[bytes] = []
     try:
         settings = _settings(sender, host, home)
-        resolver = Resolver(env)
+        names = Names(env)
         route = settings.route
-        addresses = relay_addresses(route.relay, resolver) if route.relay else host_addresses(host, resolver)
+        addresses = relay_addresses(route.relay, names) if route.relay else host_addresses(host, names)
         message = Delivery(settings.helohost, quote2(sender), [quote2(recipient) for recipient in recipients], 0)
         verdict = _try_all(addresses, settings, message, TcpTo(home), said)
     except Verdict as early:

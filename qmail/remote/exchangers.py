@@ -4,18 +4,53 @@ from __future__ import annotations
 
 import os
 
-from qserver.net.lookup import DnsTemporary, Resolver
-
 from qmail.ipme import canonical, interface_addresses
 from qmail.remote.reports import LOOP, NO_EXCHANGER, Verdict, host_not_found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
+
+    from qserver.net.lookup import Resolver
+
+    T = TypeVar("T")
 
 Exchanger = tuple[int, str]
 """Preference (smaller is better) and address."""
 UNSPECIFIED = ("0.0.0.0", "::", "::1")
+
+
+class Unsure(Exception):
+    """The DNS gave no answer in time; asking later may help."""
+
+
+class Names:
+    """The DNS, asked (and its client imported) only when there is a name to look up."""
+
+    __slots__ = ("_env", "_resolver")
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._resolver: Resolver | None = None
+
+    def mx(self, host: bytes) -> list[tuple[int, bytes]]:
+        """(preference, name) of the MX records. Raises Unsure."""
+        return self._ask(lambda resolver: resolver.mx(os.fsdecode(host)))
+
+    def addresses(self, name: bytes) -> list[str]:
+        """The A and AAAA records. Raises Unsure."""
+        return self._ask(lambda resolver: resolver.addresses(os.fsdecode(name)))
+
+    def _ask(self, question: Callable[[Resolver], T]) -> T:
+        from qserver.net.lookup import DnsTemporary, Resolver
+
+        if self._resolver is None:
+            self._resolver = Resolver(self._env)
+        try:
+            return question(self._resolver)
+        except DnsTemporary as error:
+            raise Unsure from error
 
 
 def literal(host: bytes) -> str | None:
@@ -30,48 +65,48 @@ def literal(host: bytes) -> str | None:
     return None if known is None else known + percent + interface
 
 
-def relay_addresses(relay: bytes, resolver: Resolver) -> list[str]:
+def relay_addresses(relay: bytes, names: Names) -> list[str]:
     """The addresses of a relay named in a route: A and AAAA only, and never held to be ourselves. Raises Verdict."""
     known = literal(relay)
     if known is not None:
         return [known]
-    return _in_order((0, ip) for ip in _addresses(relay, relay, resolver))
+    return _in_order((0, ip) for ip in _addresses(relay, names))
 
 
-def host_addresses(host: bytes, resolver: Resolver) -> list[str]:
+def host_addresses(host: bytes, names: Names) -> list[str]:
     """The addresses of a host's exchangers that are better than ourselves. Raises Verdict."""
     known = literal(host)
     if known is not None:
         return [known]
-    return _in_order(_without_us(_exchangers(host, resolver)))
+    return _in_order(_without_us(_exchangers(host, names)))
 
 
-def _exchangers(host: bytes, resolver: Resolver) -> list[Exchanger]:
+def _exchangers(host: bytes, names: Names) -> list[Exchanger]:
     try:
-        records = resolver.mx(os.fsdecode(host))
-    except DnsTemporary:
+        records = names.mx(host)
+    except Unsure:
         raise host_not_found(host, temporary=True) from None
     if not records:
-        return [(0, ip) for ip in _addresses(host, host, resolver)]
+        return [(0, ip) for ip in _addresses(host, names)]
     if len(records) == 1 and records[0][1] in (b"", b"."):  # RFC 7505
         raise Verdict(NO_EXCHANGER)
     found: list[Exchanger] = []
     unsure = False
     for preference, name in records:
         try:
-            found += [(preference, ip) for ip in resolver.addresses(os.fsdecode(name))]
-        except DnsTemporary:
+            found += [(preference, ip) for ip in names.addresses(name)]
+        except Unsure:
             unsure = True
     if not found:
         raise host_not_found(host, temporary=True) if unsure else Verdict(NO_EXCHANGER)
     return found
 
 
-def _addresses(name: bytes, host: bytes, resolver: Resolver) -> list[str]:
-    """A and AAAA of a name; none is a permanent failure of `host`. Raises Verdict."""
+def _addresses(host: bytes, names: Names) -> list[str]:
+    """A and AAAA of a host; to have none is a permanent failure. Raises Verdict."""
     try:
-        found = resolver.addresses(os.fsdecode(name))
-    except DnsTemporary:
+        found = names.addresses(host)
+    except Unsure:
         raise host_not_found(host, temporary=True) from None
     if not found:
         raise host_not_found(host, temporary=False)

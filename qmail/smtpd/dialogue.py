@@ -63,6 +63,8 @@ class Dialogue:
         line = self._line()
         if line is None:
             return None
+        if not self._met:
+            self._meet(line)
         reply = self._command(line) if len(line) <= _limit(line) else replies.LINE_TOO_LONG
         if replies.is_error(reply):
             self._errors += 1
@@ -101,12 +103,14 @@ class Dialogue:
         self._at = end + 1
         return line.removesuffix(b"\r")
 
+    def _meet(self, line: bytes) -> None:
+        """Hang up on a first line that is an HTTP request, however long."""
+        self._met = True
+        if grammar.command(line)[0] in grammar.BROWSER_VERBS:
+            raise Leave(replies.UNIMPLEMENTED)
+
     def _command(self, line: bytes) -> bytes:
         word, argument = grammar.command(line)
-        if not self._met:
-            self._met = True
-            if word in grammar.BROWSER_VERBS:
-                raise Leave(replies.UNIMPLEMENTED)
         verb = VERBS.get(word, UNKNOWN)
         if not grammar.is_clean(line):
             return verb.garbled

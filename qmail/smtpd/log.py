@@ -54,9 +54,7 @@ def format_of(event: bytes) -> int:
     return found
 
 
-def line(
-    pid: int, event: bytes, session: Session, sender: bytes = b"", recipient: bytes = b"", info: bytes = b""
-) -> bytes:
+def line(pid: int, event: bytes, session: Session, sender: bytes = b"", recipient: bytes = b"", info: bytes = b"") -> bytes:
     """The line, newline included. `info` is the reject's detail or the user's name."""
     settings = session.settings
     fields = format_of(event)

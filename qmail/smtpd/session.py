@@ -97,9 +97,7 @@ class Session:
         "transaction",
     )
 
-    def __init__(
-        self, settings: Settings, env: Mapping[str, str], outside: Outside, tls: TlsInfo | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, env: Mapping[str, str], outside: Outside, tls: TlsInfo | None = None) -> None:
         self.settings = settings
         self.env = dict(env)
         self.outside = outside

@@ -45,7 +45,8 @@ class Case:
             elif word in ("here", "gone"):
                 self.after.append((word, rest))
             elif word == "env":
-                self.env.update([rest.split("=", 1)])
+                name, _, value = rest.partition("=")
+                self.env[name] = value
             elif word == "log":
                 self.log.append(rest)
             elif word == "R":

@@ -80,6 +80,12 @@ def test_every_byte_in_every_place(tmp_path: Path) -> None:
         assert all(line.count(b"\n") == 1 and not re.search(rb"[\0-\x09\x0b-\x1f\x7f]", line) for line in world.lines)
 
 
+def test_browser_with_a_long_request(tmp_path: Path) -> None:
+    talk = dialogue(tmp_path, FakeWorld())
+    assert talk.feed(b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: x\r\n") == b"500 unimplemented (#5.5.1)\r\n"
+    assert talk.code == 1
+
+
 def test_every_byte_in_a_message(tmp_path: Path) -> None:
     world = FakeWorld()
     talk = dialogue(tmp_path, world)
