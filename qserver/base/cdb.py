@@ -60,8 +60,8 @@ class Cdb:
         """Map an open file, whatever its position; the descriptor may be closed afterwards. Raises OSError."""
         size = os.fstat(fd).st_size
         if size < HEADER_SIZE:
-            if os.read(fd, 0) == b"":  # says EISDIR for a directory
-                raise _bad()
+            os.read(fd, 0)  # says EISDIR for a directory
+            raise _bad()
         return cls(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
 
     def __enter__(self) -> Cdb:
