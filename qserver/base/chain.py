@@ -31,13 +31,15 @@ GO_ON = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 class _Installation:
     """What the launcher told us at start; fixed for the life of the process."""
 
-    __slots__ = ("aliases", "directory", "inodes", "table")
+    __slots__ = ("aliases", "directory", "inodes", "memory", "table")
 
     def __init__(self) -> None:
         self.table: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.directory: str | None = None
         self.inodes: dict[str, tuple[int, int]] = {}
+        self.memory: dict[int, int] = {}
+        """Limits of memory that softlimit set (number → soft limit), of which an interpreter needs more."""
 
 
 _installation = _Installation()
@@ -52,6 +54,26 @@ def set_table(table: dict[str, str], aliases: dict[str, str]) -> None:
 def set_bin_directory(launcher: str) -> None:
     """Called once by `launch`: the directory of the launcher that was started, symbolic links resolved."""
     _installation.directory = os.path.dirname(os.path.realpath(launcher))
+
+
+def limit_memory(memory: dict[int, int]) -> None:
+    """Called by softlimit: programs that are not ours get these limits, ours as much beyond what they have mapped."""
+    _installation.memory = {**_installation.memory, **memory}
+
+
+def with_room(call: Callable[[], object]) -> None:
+    """Run `call` (importing what a program needs) with the limits of memory lifted; set them anew from what is mapped then."""
+    memory = _installation.memory
+    if not memory:
+        call()
+        return
+    from qserver.base import limits
+
+    limits.lift(memory)
+    try:
+        call()
+    finally:
+        limits.give_room(memory)
 
 
 def bin_directory() -> str | None:
@@ -122,8 +144,13 @@ def own_command(file: str) -> str | None:
     A file is ours when it is the inode of the launcher of that name in our own bin directory, so links to it count.
     """
     name = file.rpartition("/")[2]
+    return None if os.environ.get("QSERVER_EXEC") == "1" else _launcher_of(file, name)
+
+
+def _launcher_of(file: str, name: str) -> str | None:
+    """`name` if `file` is our launcher of it."""
     known = name in _installation.table or name in _installation.aliases
-    if not known or _installation.directory is None or os.environ.get("QSERVER_EXEC") == "1":
+    if not known or _installation.directory is None:
         return None
     try:
         if name not in _installation.inodes:
@@ -143,7 +170,8 @@ def module_name(name: str) -> str:
 
 def load(name: str) -> ModuleType:
     """Import the module of one of our commands. Raises KeyError for a name not in the table."""
-    __import__(module := module_name(name))
+    module = module_name(name)
+    with_room(lambda: __import__(module))
     return sys.modules[module]
 
 
@@ -197,9 +225,30 @@ def execute(argv: list[str], env: dict[str, str], prog: str, path: str | None = 
         if own is not None:
             run_own(own, argv, env)
         signals.default(*signals.INTERPRETERS_OWN)
+        if _installation.memory:
+            _exec_limited(file, argv, env)
         os.execve(file, argv, env)
     except OSError as error:
         raise fatal(prog, f"unable to run {argv[0]}", error) from error
+
+
+def _exec_limited(file: str, argv: list[str], env: dict[str, str]) -> NoReturn:
+    """execve with the limits of memory; raises OSError, and has taken them back then."""
+    from qserver.base import limits
+
+    memory = _installation.memory
+    try:
+        if _launcher_of(file, file.rpartition("/")[2]) is None:
+            limits.exact(memory)
+        else:
+            limits.give_room(memory)
+        os.execve(file, argv, env)
+    except MemoryError:
+        limits.lift(memory)
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+    except OSError:
+        limits.lift(memory)
+        raise
 
 
 def servable(argv: list[str], env: dict[str, str]) -> Serve | None:
@@ -231,7 +280,12 @@ def spawn(argv: list[str], env: dict[str, str], fds: dict[int, int], path: str |
     for target, source in sources.items():
         actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
     actions += [(os.POSIX_SPAWN_CLOSE, spare) for spare in spares]
-    return os.posix_spawn(file, argv, env, file_actions=actions, setsigdef=signals.CHANGED, setsigmask=())
+    pid = os.posix_spawn(file, argv, env, file_actions=actions, setsigdef=signals.CHANGED, setsigmask=())
+    if _installation.memory and _launcher_of(file, file.rpartition("/")[2]) is None:
+        from qserver.base import limits
+
+        limits.exact_for(pid, _installation.memory)
+    return pid
 
 
 def _unused(fd: int) -> int:
