@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 HEADER_SIZE = 2048
 LIMIT = 0xFFFFFFFF
 PAIR = Struct("<II")
+HEADER = Struct("<512I")
 FLUSH = 1 << 18
 """Bytes of records collected before they are written."""
 
 
-def hash_of(key: bytes) -> int:
-    """djb's hash: 5381, then times 33, xor the byte, modulo 2^32."""
-    h = 5381
+EMPTY_HASH = 5381
+"""The hash of the empty key."""
+
+
+def hash_of(key: bytes, h: int = EMPTY_HASH) -> int:
+    """djb's hash: 5381, then times 33, xor the byte, modulo 2^32. `h`: the hash of what comes before these bytes."""
     for byte in key:
         h = (h * 33 & LIMIT) ^ byte
     return h
@@ -40,11 +44,12 @@ def _bad() -> OSError:
 class Cdb:
     """An open database. Every method but `close` raises OSError (EPROTO) where the file is not a cdb."""
 
-    __slots__ = ("_map", "_size")
+    __slots__ = ("_header", "_map", "_size")
 
     def __init__(self, data: mmap.mmap | bytes) -> None:
         self._map = data
         self._size = len(data)
+        self._header: tuple[int, ...] = HEADER.unpack_from(data)
 
     @classmethod
     def open(cls, path: str | bytes) -> Cdb:
@@ -77,19 +82,28 @@ class Cdb:
 
     def get(self, key: bytes) -> bytes | None:
         """The data of the first record with this key, or None."""
-        return next(self.get_all(key), None)
+        return self.find(key, hash_of(key))
+
+    def find(self, key: bytes, h: int) -> bytes | None:
+        """The same for a key whose hash the caller knows."""
+        if not self._header[(h & 255) * 2 + 1]:
+            return None
+        return next(self._probe(key, h), None)
 
     def get_all(self, key: bytes) -> Iterator[bytes]:
         """The data of every record with this key, in input order."""
-        h = hash_of(key)
-        table, slots = self._pair(h % 256 * 8)
+        return self._probe(key, hash_of(key))
+
+    def _probe(self, key: bytes, h: int) -> Iterator[bytes]:
+        table, slots = self._header[(h & 255) * 2], self._header[(h & 255) * 2 + 1]
         if not slots:
             return
-        if table + slots * 8 > self._size:
+        end = table + slots * 8
+        if end > self._size:
             raise _bad()
-        slot = (h >> 8) % slots
+        at = table + (h >> 8) % slots * 8
         for _ in range(slots):
-            found, position = self._pair(table + slot * 8)
+            found, position = PAIR.unpack_from(self._map, at)
             if not position:
                 return
             if found == h:
@@ -97,11 +111,11 @@ class Cdb:
                 start = position + 8 + key_size
                 if key_size == len(key) and self._bytes(position + 8, key_size) == key:
                     yield self._bytes(start, data_size)
-            slot = slot + 1 if slot + 1 < slots else 0
+            at = at + 8 if at + 8 < end else table
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every (key, data) in file order."""
-        end = self._pair(0)[0]
+        end = self._header[0]
         at = HEADER_SIZE
         while at < end:
             key_size, data_size = self._pair(at)
