@@ -29,6 +29,8 @@ from qserver.base import signals
 from qserver.base.privileges import become
 
 DEADLINE = 86400
+IGNORED = (signals.SIGPIPE, signals.SIGINT, signals.SIGHUP, signals.SIGQUIT, signals.SIGXFSZ, signals.SIGXCPU)
+"""A message half taken is not to be dropped because somebody hung up; a file too big is a write error."""
 BUG_SIGNALS = (signals.SIGILL, signals.SIGABRT, signals.SIGFPE, signals.SIGBUS, signals.SIGSEGV, signals.SIGSYS)
 
 
@@ -39,7 +41,7 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     trouble = home_trouble(home)
     if trouble is not None:
         return trouble
-    signals.ignore(signals.SIGPIPE)
+    signals.ignore(*IGNORED)
     signals.handle(signals.SIGALRM, lambda number, frame: os._exit(codes.TIMEOUT))
     for number in BUG_SIGNALS:
         signals.handle(number, lambda number, frame: os._exit(codes.BUG))

@@ -34,7 +34,7 @@ from qserver.base.privileges import become
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve until the end."""
     os.umask(0o033)
-    signals.ignore(signals.SIGPIPE)
+    signals.ignore(signals.SIGPIPE, signals.SIGXFSZ)
     try:
         site = site_of(qmail_home(env))
         run = f"{site.home}/run"

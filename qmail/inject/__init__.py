@@ -1,1 +1,1 @@
-"""qmail-inject: RFC 822 tokens, rewriting, fields."""
+"""Injection: reading a header, rewriting its addresses, adding what it lacks (delivery 9)."""

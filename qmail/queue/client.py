@@ -10,6 +10,7 @@ import _socket
 import os
 import time
 
+from qmail.home import sibling
 from qmail.queue import codes, handover
 from qmail.queue.codes import QueueError, result_text
 from qmail.queue.scanner import scan
@@ -45,7 +46,10 @@ class QueueClient:
         self._failed = True
 
     def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
-        """The message is complete; hand over the envelope. Once per message, unless it failed."""
+        """The message is complete; hand over the envelope. Once per message, unless it failed.
+
+        An address ends at its first NUL, as C's do: nothing in it can pass for a record.
+        """
         raise NotImplementedError
 
     def close(self) -> int:
@@ -64,7 +68,21 @@ def open_queue(home: str, env: Mapping[str, str]) -> QueueClient:
         site = site_of(home)
     except OSError:
         return BrokenQueue(codes.NO_QUEUE if os.path.isdir(home) else codes.NO_HOME)
-    return DirectQueue(site, env) if site.may_write() else ServiceQueue(site, env)
+    if site.may_write():
+        return DirectQueue(site, env)
+    try:
+        service = handover.connect(site.socket)
+    except OSError:
+        if os.geteuid() == 0:  # the command drops to the queue's owner, a process that goes on cannot
+            return ProgramQueue(os.path.abspath(chain.find(sibling("qmail-queue", env), env.get("PATH"))), home, env)
+        return BrokenQueue(codes.NO_QUEUE)
+    return ServiceQueue(service, env)
+
+
+def _records(sender: bytes, recipients: Iterable[bytes]) -> bytes:
+    """`F`sender NUL (`T`recipient NUL)*."""
+    addresses = [recipient.partition(b"\0")[0] for recipient in recipients]
+    return b"F%b\0%b" % (sender.partition(b"\0")[0], b"".join([b"T%b\0" % address for address in addresses]))
 
 
 def _is_our_own(program: str, home: str) -> bool:
@@ -114,6 +132,7 @@ class DirectQueue(QueueClient):
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         super().__init__()
+        signals.ignore(signals.SIGXFSZ)
         self._site = site
         self._env = env
         self._code: int | None = None
@@ -132,33 +151,30 @@ class DirectQueue(QueueClient):
         """Everything from the end of the message to the link into todo."""
         if self._code is None and not self._failed:
             try:
-                self._commit(sender, list(recipients), skip_scanner)
+                self._commit(_records(sender, recipients), skip_scanner)
             except QueueError as error:
                 self._code = error.code
 
-    def _commit(self, sender: bytes, recipients: list[bytes], skip_scanner: bool) -> None:
+    def _commit(self, records: bytes, skip_scanner: bool) -> None:
         writer = self._writer
         writer.finish_message()
-        if any(len(address) > codes.LONGEST_ADDRESS for address in (sender, *recipients)):
+        if any(len(record) > codes.LONGEST_ADDRESS + 1 for record in records.split(b"\0")):
             writer.abandon()
             raise QueueError(codes.ADDRESS_TOO_LONG)
-        records = b"".join([b"T%b\0" % recipient for recipient in recipients])
-        writer.put_envelope(b"u%d\0p%d\0F%b\0%b" % (os.getuid(), self.qp, sender, records))
-        if not skip_scanner and "QHPSI" in self._env:
-            found = scan(self._env, self._site.queue, writer.message_path())
-            if found:
-                writer.abandon()
-                raise QueueError(found)
+        writer.put_envelope(b"u%d\0p%d\0%b" % (os.getuid(), self.qp, records))
+        found = codes.OK if skip_scanner else scan(self._env, self._site.queue, writer.message_path())
+        if found:
+            writer.abandon()
+            raise QueueError(found)
         writer.commit()
         self._code = codes.OK
 
     def close(self) -> int:
-        """The code; a message without envelope is removed."""
-        if self._code is None or self._failed:
-            if self._code is None:
-                self._writer.abandon()
+        """The code; a message that failed or got no envelope is removed."""
+        if self._code is None:
+            self._writer.abandon()
             return codes.READ_ERROR
-        return self._code
+        return codes.READ_ERROR if self._failed and self._code == codes.OK else self._code
 
 
 class PipeQueue(QueueClient):
@@ -198,8 +214,7 @@ class PipeQueue(QueueClient):
         if self._failed:
             return
         self._close_message()
-        records = b"".join([b"T%b\0" % recipient for recipient in recipients])
-        self._write(self._envelope, b"F%b\0%b%b\0" % (sender, records, b"Q\0" if skip_scanner else b""))
+        self._write(self._envelope, _records(sender, recipients) + (b"Q" if skip_scanner else b"") + b"\0")
 
     def _close_message(self) -> None:
         if self._message >= 0:
@@ -257,13 +272,12 @@ class ServiceQueue(PipeQueue):
 
     __slots__ = ("_socket",)
 
-    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+    def __init__(self, service: _socket.socket, env: Mapping[str, str]) -> None:
         super().__init__()
+        self._socket = service
         message, envelope = self._open()
-        self._socket: _socket.socket | None = None
         try:
-            self._socket = handover.connect(site.socket)
-            handover.send(self._socket, message, envelope, env)
+            handover.send(service, message, envelope, env)
         except OSError:
             self._failed = True
         finally:
@@ -271,8 +285,6 @@ class ServiceQueue(PipeQueue):
             os.close(envelope)
 
     def _answer(self) -> int:
-        if self._socket is None:
-            return codes.NO_QUEUE
         try:
             return handover.answer(self._socket)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 OK = 0
 ADDRESS_TOO_LONG = 11
 SCANNER_REFUSED = 32
+NO_MEMORY = 51
 TIMEOUT = 52
 WRITE_ERROR = 53
 READ_ERROR = 54

@@ -40,6 +40,9 @@ def take(site: Site, message: int, envelope: int, pid: int, uid: int, env: Mappi
         if error.code != codes.NO_TODO:
             writer.abandon()
         return error.code
+    except MemoryError:
+        writer.abandon()
+        return codes.NO_MEMORY
     return codes.OK
 
 

@@ -56,10 +56,11 @@ class Names:
 def split_of(queue: str) -> int:
     """How many subdirectories the queue has: what is on disk decides, not conf-split. Raises OSError.
 
-    The link count of a directory tells on most file systems; where it does not the directory is read.
+    The link count of a directory tells on most file systems; where it does not, or there are other directories as well
+    (lost+found), the directory is read.
     """
     links = os.stat(f"{queue}/mess").st_nlink - 2
-    if links > 0:
+    if links > 0 and os.path.isdir(f"{queue}/mess/{links - 1}"):
         return links
     return max(1, sum(1 for name in os.listdir(f"{queue}/mess") if name.isdigit()))
 

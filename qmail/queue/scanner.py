@@ -24,7 +24,10 @@ def scan(env: Mapping[str, str], queue: str, message: str) -> int:
     program = env.get("QHPSI")
     if not program:
         return codes.OK
-    size = os.stat(f"{queue}/{message}").st_size
+    try:
+        size = os.stat(f"{queue}/{message}").st_size
+    except OSError:
+        return codes.SCANNER_TROUBLE
     least, most = (scan_number(env.get(name, "")) for name in ("QHPSIMINSIZE", "QHPSIMAXSIZE"))
     if size < least or (most and size > most):
         return codes.OK

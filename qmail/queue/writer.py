@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BUFFER = 1 << 17
 """Bytes collected before they are written; a small message is one write."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+FILE_MODE = 0o644
+"""What qmail-queue's umask makes of its files; a process with another umask puts it right."""
 ATTEMPTS = 9
 
 
@@ -38,7 +40,7 @@ class Writer:
     Files are made when the first block is written, so a message given up early leaves nothing to clean up.
     """
 
-    __slots__ = ("_held", "_intd_fd", "_mess_fd", "_names", "_pid", "_queue", "_size", "number")
+    __slots__ = ("_held", "_intd_fd", "_mess_fd", "_names", "_odd_umask", "_pid", "_queue", "_size", "number")
 
     def __init__(self, queue: str, split: int, pid: int) -> None:
         self._queue = queue
@@ -47,6 +49,7 @@ class Writer:
         self._held: list[bytes] = []
         self._size = 0
         self._mess_fd = self._intd_fd = -1
+        self._odd_umask = False
         self.number = 0
 
     def put(self, data: bytes) -> None:
@@ -128,7 +131,11 @@ class Writer:
         """S1 → S2."""
         name, self._mess_fd = self._open_pid_file()
         try:
-            self.number = os.fstat(self._mess_fd).st_ino
+            made = os.fstat(self._mess_fd)
+            self.number = made.st_ino
+            self._odd_umask = made.st_mode & 0o777 != FILE_MODE
+            if self._odd_umask:
+                os.fchmod(self._mess_fd, FILE_MODE)
             os.link(name, self._path("mess"))
         except OSError:
             self.number = 0
@@ -144,7 +151,7 @@ class Writer:
         for sequence in range(1, ATTEMPTS + 1):
             name = f"{self._queue}/pid/{self._pid}.{now}.{sequence}"
             try:
-                return name, os.open(name, NEW_FILE, 0o644)
+                return name, os.open(name, NEW_FILE, FILE_MODE)
             except OSError:
                 continue
         raise QueueError(codes.NO_PID_FILE)
@@ -152,7 +159,9 @@ class Writer:
     def _open_intd(self) -> None:
         """S2 → S3."""
         try:
-            self._intd_fd = os.open(self._path("intd"), NEW_FILE, 0o644)
+            self._intd_fd = os.open(self._path("intd"), NEW_FILE, FILE_MODE)
+            if self._odd_umask:
+                os.fchmod(self._intd_fd, FILE_MODE)
         except OSError:
             self._give_up(codes.NO_INTD)
 

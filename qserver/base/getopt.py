@@ -10,8 +10,9 @@ def getopt(
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Split argv (argv[0] = name) into options and operands.
 
-    `letters` is djb's string: a letter followed by `:` takes an argument (the rest of its cluster, else the next word).
-    Returns ([(letter, argument or "")], operands). Raises Die with the complaint and `usage_line`, and `code`.
+    `letters` is djb's string: a letter followed by `:` takes an argument (the rest of its cluster, else the next word),
+    one followed by `::` at most the rest of its cluster. Returns ([(letter, argument or "")], operands). Raises Die with
+    the complaint and `usage_line` (if it is not empty), and `code`.
     """
     options: list[tuple[str, str]] = []
     prog = argv[0].rpartition("/")[2]
@@ -42,17 +43,17 @@ def _cluster(
         letter = word[position]
         found = letters.find(letter)
         if found < 0 or letter == ":":
-            raise Die(f"{prog}: illegal option -- {letter}\n{usage_line}", code)
+            raise Die(f"{prog}: illegal option -- {letter}\n{usage_line}".rstrip("\n"), code)
         if letters[found + 1 : found + 2] != ":":
             options.append((letter, ""))
             continue
-        if position + 1 < len(word):
+        if position + 1 < len(word) or letters[found + 1 : found + 3] == "::":
             options.append((letter, word[position + 1 :]))
         elif at < len(argv):
             options.append((letter, argv[at]))
             at += 1
         else:
-            raise Die(f"{prog}: option requires an argument -- {letter}\n{usage_line}", code)
+            raise Die(f"{prog}: option requires an argument -- {letter}\n{usage_line}".rstrip("\n"), code)
         break
     return at
 
