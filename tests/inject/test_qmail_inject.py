@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qmail.queue.names import Envelope, parse_todo
-from tests.support import environment, make_home, ours, run
+from tests.support import environment, make_home, ours, run, spawn
 
 CONTROL = {
     "me": "a.org",
@@ -29,11 +29,9 @@ def inject_home(tmp_path: Path) -> Path:
     return make_home(tmp_path / "qmail", CONTROL)
 
 
-def inject(
-    home: Path, message: bytes, *arguments: str, cwd: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[bytes]:
+def inject(home: Path, message: bytes, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     variables = environment(QMAILHOME=str(home)) | {"USER": "joe"} | env
-    return run([ours("qmail-inject"), *arguments], input=message, env=variables, cwd=cwd)
+    return run([ours("qmail-inject"), *arguments], input=message, env=variables, cwd=home if home.exists() else None)
 
 
 def printed(home: Path, message: bytes, *arguments: str, **env: str) -> bytes:
@@ -233,15 +231,21 @@ def test_what_was_printed_is_printed_the_same_again(inject_home: Path) -> None:
     assert printed(inject_home, once) == b"Return-Path: <joe@host.a.org>\n" + once
 
 
-def test_mail_followup_to(inject_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "lists").write_text("# ours\nList@A.org  \n")
+def test_mail_followup_to(inject_home: Path) -> None:
+    (inject_home / "lists").write_text("# ours\nList@A.org  \n")
     header = b"To: a, list@a.org\nCc: c@d.e\nFrom: f\n"
-    env = {"QMAILMFTFILE": "lists"}
-    done = inject(inject_home, header, "-n", cwd=tmp_path, **env)
+    done = inject(inject_home, header, "-n", QMAILMFTFILE="lists")
     assert b"\nMail-Followup-To: c@d.e,\n  a@host.a.org,\n  list@a.org\nTo: a@host" in done.stdout
     for other in (header + b"Mail-Followup-To: x\n", header + b"Resent-To: x\n", b"To: a\n", b"Bcc: list@a.org\n"):
-        assert b"Mail-Followup-To: c" not in inject(inject_home, other, "-n", cwd=tmp_path, **env).stdout
+        assert b"Mail-Followup-To: c" not in inject(inject_home, other, "-n", QMAILMFTFILE="lists").stdout
     assert b"Mail-Followup-To" not in inject(inject_home, header, "-n", QMAILMFTFILE="/nonexistent").stdout
+
+
+def test_the_list_file_is_looked_for_where_the_caller_is(inject_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").write_text("a@b.c\n")
+    env = environment(QMAILHOME=str(inject_home), QMAILMFTFILE="lists")
+    done = run([ours("qmail-inject"), "-n"], input=b"To: a@b.c\n", env=env, cwd=tmp_path)
+    assert b"\nMail-Followup-To: a@b.c\n" in done.stdout
 
 
 REFUSED = [
@@ -332,8 +336,7 @@ def test_a_body_that_breaks_off_leaves_nothing(inject_home: Path) -> None:
         writing.sendall(b"To: a\n\nhalf a bo")
         reading.sendall(b"never read, so that closing is a reset")
         writing.close()
-        done = subprocess.run(
-            [ours("qmail-inject")], env=environment(QMAILHOME=str(inject_home)), stdin=reading, capture_output=True, timeout=20
-        )
-    assert (done.returncode, done.stderr) == (111, b"qmail-inject: fatal: read error\n")
+        with spawn([ours("qmail-inject")], env=environment(QMAILHOME=str(inject_home)), stdin=reading.fileno()) as process:
+            _, complaint = process.communicate(timeout=20)
+    assert (process.returncode, complaint) == (111, b"qmail-inject: fatal: read error\n")
     assert not list(inject_home.glob("queue/*/*/*"))

@@ -57,8 +57,9 @@ def test_injects(home: Path, arguments: list[str], sender: bytes, recipients: li
 
 
 def test_f_takes_names_and_hosts_out_of_the_environment(home: Path) -> None:
-    env = dict.fromkeys(("QMAILNAME", "MAILNAME", "NAME", "QMAILHOST", "MAILHOST"), "other")
-    assert sendmail(home, "-f", "a@b@c.d", "x@y.z", **env).returncode == 0
+    other = {"QMAILNAME": "n", "MAILNAME": "n", "NAME": "n", "QMAILHOST": "h", "MAILHOST": "h"}
+    done = run([ours("sendmail"), "-f", "a@b@c.d", "x@y.z"], env=environment(QMAILHOME=str(home), **other))
+    assert done.returncode == 0
     assert queued(home) == (b"a@b@c.d", [b"x@y.z"], b'From: "a@b"@c.d')
 
 
@@ -89,7 +90,7 @@ def test_bs_is_qmail_smtpd_for_a_local_client(home: Path) -> None:
 def test_bs_leaves_a_server_s_environment_alone(home: Path) -> None:
     dialogue = b"HELO me\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<r@far.away>\r\nQUIT\r\n"
     server = {"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPLOCALHOST": "l", "TCPLOCALIP": "127.0.0.1"}
-    done = sendmail(home, "-bs", message=dialogue, **server)
+    done = run([ours("sendmail"), "-bs"], input=dialogue, env=environment(QMAILHOME=str(home), **server))
     assert b"\r\n553 " in done.stdout
 
 
