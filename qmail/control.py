@@ -106,12 +106,12 @@ class Controls:
 
     def members(self, name: str, *, or_me: bool = False) -> frozenset[bytes] | None:
         """The entries of a list file in lower case, for constmap look-ups without colon."""
-        if or_me and self.parsed(name, "members", lambda data: True) is None:
-            me = self.line("me")
-            return None if me is None else frozenset((me.lower(),))
         value: frozenset[bytes] | None = self.parsed(
             name, "members", lambda data: frozenset(entry.lower() for entry in all_lines(data))
         )
+        if value is None and or_me:
+            me = self.line("me")
+            return None if me is None else frozenset((me.lower(),))
         return value
 
     def mapping(self, name: str) -> dict[bytes, bytes] | None:

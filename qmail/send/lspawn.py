@@ -1,0 +1,119 @@
+"""qmail-lspawn's part: whose address it is, becoming that user, what qmail-local's exit code means (delivery 4.1)."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from qmail.home import home, sibling
+from qmail.send.spawn import Agent, Order
+from qserver.base import chain
+from qserver.base.errors import Die
+from qserver.base.privileges import become
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from qmail.local.users import User
+
+USAGE = 112
+ROOT = 113
+NO_PROGRAM = 126
+NO_PROGRAM_NOW = 120
+LONGEST_OUTPUT = 3000
+TOO_LONG = b"\nError report too long, sorry.\n"
+KEPT = LONGEST_OUTPUT - len(TOO_LONG) - 3
+
+CRASHED = b"Zqmail-local crashed.\n"
+TEXTS: dict[int, bytes] = {
+    112: b"ZInternal qmail-lspawn bug.\n",
+    113: b"ZNot allowed to perform deliveries as root.\n",
+    115: b"ZNFS failure in qmail-local.\n",
+    116: b"ZUnable to find alias user!\n",
+    117: b"ZTrouble reading users/cdb in qmail-lspawn.\n",
+    118: b"ZTemporary failure in qmail-lspawn.\n",
+    119: b"ZOut of memory in qmail-lspawn.\n",
+    120: b"ZUnable to run qmail-local.\n",
+    121: b"ZUnable to run qmail-getpw.\n",
+    126: b"DUnable to run qmail-local.\n",
+}
+"""Exit codes that have a text of their own; the output is thrown away."""
+SOFT = (111, 71, 74, 75)
+TEMPORARY_ERRORS = frozenset(
+    (
+        errno.EINTR, errno.ENOMEM, errno.ETXTBSY, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EDEADLK,
+        errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.ENETDOWN, errno.ENETUNREACH,
+        errno.ENETRESET, errno.ECONNABORTED, errno.ECONNRESET, errno.ENOBUFS, errno.ETOOMANYREFS, errno.ECONNREFUSED,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EUSERS, errno.EDQUOT, errno.ESTALE, errno.ENOLCK,
+    )
+)
+"""Errors that go away by themselves (error_temp.c)."""
+
+
+def preload() -> None:
+    """Import, before deliveries are forked, what a delivery uses."""
+    import qmail.commands.qmail_local
+    import qmail.local.users  # noqa: F401
+
+
+class Local(Agent):
+    """Deliveries by qmail-local, each as the recipient's user."""
+
+    __slots__ = ("_env", "_home", "_instructions")
+
+    def __init__(self, instructions: str, env: dict[str, str]) -> None:
+        """`instructions` are for users without a .qmail file."""
+        self._instructions = instructions
+        self._env = env
+        self._home = home(env)
+
+    def at_once(self, order: Order) -> bytes | None:
+        """Mail to nobody is delivered."""
+        return b"K" if order.recipient.rpartition(b"@")[0] == b"" else None
+
+    def deliver(self, order: Order) -> NoReturn:
+        """The child: find the user, become it, become qmail-local."""
+        local, _, host = order.recipient.rpartition(b"@")
+        try:
+            os.chdir(self._home)
+        except OSError:
+            os._exit(USAGE)
+        user = self._find(local)
+        words = [user.name, user.home, local, user.dash, user.ext, host, order.sender]
+        program = sibling("qmail-local", self._env)
+        try:
+            become(user.uid, user.gid)
+        except OSError:
+            os._exit(USAGE)
+        if os.getuid() == 0:
+            os._exit(ROOT)
+        argv = [program, "--", *(os.fsdecode(word) for word in words), self._instructions]
+        try:
+            chain.execute(argv, self._env, "qmail-lspawn")
+        except Die as death:
+            cause = death.__cause__
+            os._exit(NO_PROGRAM_NOW if isinstance(cause, OSError) and cause.errno in TEMPORARY_ERRORS else NO_PROGRAM)
+
+    def _find(self, local: bytes) -> User:
+        """The user an address belongs to; ends the child where there is none."""
+        from qmail.local import users
+
+        found = users.lookup(self._home, local, self._env)
+        if isinstance(found, int):
+            os._exit(found)
+        return found
+
+    def shorten(self, output: bytes) -> bytes:
+        """A long report is cut."""
+        return output[:KEPT] + TOO_LONG if len(output) > LONGEST_OUTPUT else output
+
+    def report(self, status: int, output: bytes) -> bytes:
+        """Letter and text."""
+        if os.WIFSIGNALED(status):
+            return CRASHED
+        code = os.waitstatus_to_exitcode(status)
+        if code in TEXTS:
+            return TEXTS[code]
+        text = output.partition(b"\0")[0]
+        return (b"K" if code == 0 else b"Z" if code in SOFT else b"D") + text
