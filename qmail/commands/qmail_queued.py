@@ -39,7 +39,8 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         site = site_of(qmail_home(env))
         run = f"{site.home}/run"
         if not os.path.isdir(run):
-            os.mkdir(run, 0o755)
+            os.mkdir(run)
+            os.chmod(run, 0o755)
         if os.geteuid() == 0:
             if os.stat(run).st_uid != site.identities.queue_uid:
                 os.chown(run, site.identities.queue_uid, site.identities.queue_gid)

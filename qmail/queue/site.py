@@ -16,11 +16,11 @@ INVOKERS: dict[str, bytes] = {
 
 
 class Site:
-    """The queue of one home, as long as its mess directory stays the same."""
+    """The queue of one home, as long as its mess directory stays the same: its owner, its subdirectories."""
 
     __slots__ = ("_invokers", "home", "identities", "queue", "split", "stamp")
 
-    def __init__(self, home: str, who: Identities, stamp: tuple[int, int, int]) -> None:
+    def __init__(self, home: str, who: Identities, stamp: tuple[int, int, int, int]) -> None:
         self.home = home
         self.queue = f"{home}/queue"
         self.split = split_of(self.queue)
@@ -75,7 +75,7 @@ _SITES: dict[str, Site] = {}
 def site_of(home: str) -> Site:
     """The queue of `home`. Raises OSError when there is none."""
     mess = os.stat(f"{home}/queue/mess")
-    stamp = (mess.st_dev, mess.st_ino, mess.st_uid)
+    stamp = (mess.st_dev, mess.st_ino, mess.st_uid, mess.st_ctime_ns)  # messages change the subdirectories only
     known = _SITES.get(home)
     if known is None or known.stamp != stamp:
         known = _SITES[home] = Site(home, identities({"QMAILHOME": home}), stamp)
