@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from qmail.home import home, sibling
 from qmail.send.spawn import Agent, Order
 from qserver.base import chain
-from qserver.base.errors import Die
+from qserver.base.errors import Die, is_temporary
 from qserver.base.privileges import become
 
 TYPE_CHECKING = False
@@ -40,15 +39,6 @@ TEXTS: dict[int, bytes] = {
 }
 """Exit codes that have a text of their own; the output is thrown away."""
 SOFT = (111, 71, 74, 75)
-TEMPORARY_ERRORS = frozenset(
-    (
-        errno.EINTR, errno.ENOMEM, errno.ETXTBSY, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EDEADLK,
-        errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.ENETDOWN, errno.ENETUNREACH,
-        errno.ENETRESET, errno.ECONNABORTED, errno.ECONNRESET, errno.ENOBUFS, errno.ETOOMANYREFS, errno.ECONNREFUSED,
-        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EUSERS, errno.EDQUOT, errno.ESTALE, errno.ENOLCK,
-    )
-)
-"""Errors that go away by themselves (error_temp.c)."""
 
 
 def preload() -> None:
@@ -80,7 +70,7 @@ class Local(Agent):
         except OSError:
             os._exit(USAGE)
         user = self._find(local)
-        words = [user.name, user.home, local, user.dash, user.ext, host, order.sender]
+        words = [user.name, user.home, local, user.dash, user.extension, host, order.sender]
         program = sibling("qmail-local", self._env)
         try:
             become(user.uid, user.gid)
@@ -93,16 +83,16 @@ class Local(Agent):
             chain.execute(argv, self._env, "qmail-lspawn")
         except Die as death:
             cause = death.__cause__
-            os._exit(NO_PROGRAM_NOW if isinstance(cause, OSError) and cause.errno in TEMPORARY_ERRORS else NO_PROGRAM)
+            os._exit(NO_PROGRAM_NOW if isinstance(cause, OSError) and is_temporary(cause) else NO_PROGRAM)
 
     def _find(self, local: bytes) -> User:
         """The user an address belongs to; ends the child where there is none."""
         from qmail.local import users
 
-        found = users.lookup(self._home, local, self._env)
-        if isinstance(found, int):
-            os._exit(found)
-        return found
+        try:
+            return users.lookup(self._home, local, self._env)
+        except users.UserTrouble as trouble:
+            os._exit(trouble.code)
 
     def shorten(self, output: bytes) -> bytes:
         """A long report is cut."""

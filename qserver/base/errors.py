@@ -57,6 +57,16 @@ ERROR_TEXTS: dict[int, str] = {
 }
 """djb's texts: the union of the tables of daemontools 1.2, ucspi 1.2 and delivery 0.1."""
 
+TEMPORARY_ERRORS = frozenset(
+    (
+        errno.EINTR, errno.ENOMEM, errno.ETXTBSY, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EDEADLK,
+        errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.ENETDOWN, errno.ENETUNREACH,
+        errno.ENETRESET, errno.ECONNABORTED, errno.ECONNRESET, errno.ENOBUFS, errno.ETOOMANYREFS, errno.ECONNREFUSED,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EUSERS, errno.EDQUOT, errno.ESTALE, errno.ENOLCK,
+    )
+)  # fmt: skip
+"""Errors that go away by themselves (error_temp.c, delivery 0.1)."""
+
 
 class Die(Exception):
     """A command's last words: `text` for descriptor 2 (no final newline; may be empty), then exit `code`."""
@@ -76,6 +86,11 @@ def error_text(error: OSError | int, *, unknown: str | None = None) -> str:
     if text is None:
         text = os.strerror(number).lower() if unknown is None else unknown
     return text
+
+
+def is_temporary(error: OSError | int) -> bool:
+    """Whether trying again later may help."""
+    return (error if isinstance(error, int) else error.errno) in TEMPORARY_ERRORS
 
 
 def describe(prog: str, kind: str, doing: str, error: OSError | int | None, unknown: str | None) -> str:
