@@ -23,8 +23,7 @@ import os
 
 from qmail.home import home as qmail_home
 from qmail.queue import codes, handover, intake
-from qmail.queue.service import home_trouble
-from qmail.queue.site import site_of
+from qmail.queue.site import service_socket, site_of, trouble_of
 from qserver.base import signals
 from qserver.base.privileges import become
 
@@ -38,9 +37,6 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     """Queue the message on 0 with the envelope on 1."""
     os.umask(0o033)
     home = qmail_home(env)
-    trouble = home_trouble(home)
-    if trouble is not None:
-        return trouble
     signals.ignore(*IGNORED)
     signals.handle(signals.SIGALRM, lambda number, frame: os._exit(codes.TIMEOUT))
     for number in BUG_SIGNALS:
@@ -48,14 +44,18 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     signals.alarm(DEADLINE)
     try:
         site = site_of(home)
-        uid = os.getuid()
+    except OSError:
+        trouble = trouble_of(home)
+        return _by_service(service_socket(home), env) if trouble is None else trouble
+    uid = os.getuid()
+    try:
         if os.geteuid() == 0:
             become(site.identities.queue_uid, site.identities.queue_gid)
     except OSError:
         return codes.NO_QUEUE
     if site.may_write():
         return intake.take(site, 0, 1, os.getpid(), uid, env)
-    return _by_service(site.socket, env)
+    return _by_service(service_socket(home), env)
 
 
 def _by_service(path: str, env: dict[str, str]) -> int:

@@ -25,7 +25,7 @@ import os
 
 from qmail.home import home as qmail_home
 from qmail.queue import service
-from qmail.queue.site import site_of
+from qmail.queue.site import service_socket, site_of
 from qserver.base import signals
 from qserver.base.errors import TEMPORARY
 from qserver.base.privileges import become
@@ -45,16 +45,17 @@ def main(argv: list[str], env: dict[str, str]) -> int:
             if os.stat(run).st_uid != site.identities.queue_uid:
                 os.chown(run, site.identities.queue_uid, site.identities.queue_gid)
             become(site.identities.queue_uid, site.identities.queue_gid)
-        if service.answers(site.socket):
+        path = service_socket(site.home)
+        if service.answers(path):
             return 0
-        sock = service.listen(site.socket)
+        sock = service.listen(path)
     except OSError:
         return TEMPORARY
-    inode = os.stat(site.socket).st_ino
+    inode = os.stat(path).st_ino
     try:
         return service.Service(site, sock).run()
     finally:
-        _remove(site.socket, inode)
+        _remove(path, inode)
 
 
 def _remove(path: str, inode: int) -> None:

@@ -14,7 +14,7 @@ from qmail.home import sibling
 from qmail.queue import codes, handover
 from qmail.queue.codes import QueueError, result_text
 from qmail.queue.scanner import scan
-from qmail.queue.site import Site, site_of
+from qmail.queue.site import Site, service_socket, site_of, trouble_of
 from qmail.queue.writer import Writer
 from qserver.base import chain, signals
 from qserver.base.files import write_all
@@ -66,12 +66,14 @@ def open_queue(home: str, env: Mapping[str, str]) -> QueueClient:
         return ProgramQueue(program, home, env)
     try:
         site = site_of(home)
+        if site.may_write():
+            return DirectQueue(site, env)
     except OSError:
-        return BrokenQueue(codes.NO_QUEUE if os.path.isdir(home) else codes.NO_HOME)
-    if site.may_write():
-        return DirectQueue(site, env)
+        trouble = trouble_of(home)
+        if trouble is not None:
+            return BrokenQueue(trouble)
     try:
-        service = handover.connect(site.socket)
+        service = handover.connect(service_socket(home))
     except OSError:
         if os.geteuid() == 0:  # the command drops to the queue's owner, a process that goes on cannot
             return ProgramQueue(os.path.abspath(chain.find(sibling("qmail-queue", env), env.get("PATH"))), home, env)

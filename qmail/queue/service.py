@@ -13,7 +13,7 @@ import os
 import select
 import time
 
-from qmail.queue import codes, handover, intake
+from qmail.queue import handover, intake
 from qmail.queue.site import Site
 from qserver.base import signals
 
@@ -200,10 +200,3 @@ def _kill(pid: int) -> None:
         os.kill(pid, signals.SIGTERM)
     except ProcessLookupError:
         return
-
-
-def home_trouble(home: str) -> int | None:
-    """61 when there is no such home, 62 when it has no queue, else None."""
-    if not os.path.isdir(home):
-        return codes.NO_HOME
-    return None if os.path.isdir(f"{home}/queue/mess") else codes.NO_QUEUE

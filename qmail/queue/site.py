@@ -6,6 +6,7 @@ import os
 
 from qmail.dates import date822
 from qmail.home import Identities, identities
+from qmail.queue import codes
 from qmail.queue.names import split_of
 
 INVOKERS: dict[str, bytes] = {
@@ -62,10 +63,10 @@ class Site:
         writable = os.W_OK | os.X_OK
         return os.access(f"{self.queue}/pid", writable) and os.access(f"{self.queue}/mess", writable)
 
-    @property
-    def socket(self) -> str:
-        """Where qmail-queued listens."""
-        return f"{self.home}/run/queue.sock"
+
+def service_socket(home: str) -> str:
+    """Where qmail-queued listens. Everybody may know; the queue itself is closed to strangers."""
+    return f"{home}/run/queue.sock"
 
 
 _SITES: dict[str, Site] = {}
@@ -73,10 +74,22 @@ _SITES: dict[str, Site] = {}
 
 
 def site_of(home: str) -> Site:
-    """The queue of `home`. Raises OSError when there is none."""
+    """The queue of `home`. Raises OSError when there is none, PermissionError for a stranger, who may not look."""
     mess = os.stat(f"{home}/queue/mess")
     stamp = (mess.st_dev, mess.st_ino, mess.st_uid, mess.st_ctime_ns)  # messages change the subdirectories only
     known = _SITES.get(home)
     if known is None or known.stamp != stamp:
         known = _SITES[home] = Site(home, identities({"QMAILHOME": home}), stamp)
     return known
+
+
+def trouble_of(home: str) -> int | None:
+    """61 when there is no such home, 62 when it has no queue, else None; what one may not look at is there."""
+    for path, code in ((home, codes.NO_HOME), (f"{home}/queue", codes.NO_QUEUE), (f"{home}/queue/mess/.", codes.NO_QUEUE)):
+        try:
+            os.stat(path)
+        except PermissionError:
+            return None
+        except OSError:
+            return code
+    return None
