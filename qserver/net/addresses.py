@@ -38,7 +38,10 @@ def parse_ipv6(text: str) -> bytes | None:
 def parse(text: str) -> bytes | None:
     """The 4 or 16 octets of an address (a scope is dropped); an IPv4-mapped address is the IPv4 address."""
     if ":" not in text:
-        return parse_ipv4(text)
+        try:
+            return _socket.inet_pton(_socket.AF_INET, text)
+        except (OSError, ValueError):
+            return parse_ipv4(text)
     packed = parse_ipv6(text.partition("%")[0])
     return packed[12:] if packed is not None and packed.startswith(MAPPED) else packed
 
@@ -64,18 +67,20 @@ def expand(packed: bytes) -> bytes:
     return packed.hex(":", 2).upper().encode()
 
 
-def network_key(packed: bytes, length: int | None = None) -> bytes:
-    """The key of the network of the first `length` bits (None: all) of 4 or 16 octets."""
+def network_key(packed: bytes, length: int) -> bytes:
+    """The key of the network of the first `length` bits of 4 or 16 octets."""
     width = len(packed) * 8
-    number = int.from_bytes(packed, "big")
-    bits = [number >> (width - 1 - at) & 1 for at in range(width if length is None else length)]
+    bits = f"{int.from_bytes(packed, 'big'):0{width}b}"[:length]
     if width == 32:
-        return b"_" + bytes(BITS_4[at] if bit else 48 for at, bit in enumerate(bits))
+        return b"_" + bytes([octet if bit == "1" else 48 for bit, octet in zip(bits, BITS_4, strict=False)])
     key = bytearray(b"^")
     octet = FIRST_BIT_6
     for bit in bits:
-        key.append(octet if bit else 48)
-        octet += bit
+        if bit == "1":
+            key.append(octet)
+            octet += 1
+        else:
+            key.append(48)
     return bytes(key)
 
 

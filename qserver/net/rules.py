@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qserver.base.cdb import LIMIT, Cdb, hash_of
+from qserver.base.cdb import EMPTY_HASH, LIMIT, Cdb, hash_of
 from qserver.net.addresses import expand, network_key, parse
 
 TYPE_CHECKING = False
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 DENY = b"D"
 SETTING = b"+"
-NETWORKS_4 = b"_"
-NETWORKS_6 = b"^"
+NETWORK_4 = b"_"
+NETWORK_6 = b"^"
+DOT = 0x2E
+FILTER = 8
+"""Octets of filter for each rule: a key that is not there is seldom (one in ten) looked for in the file."""
+HASH_OF_EQUALS = hash_of(b"=")
 
 Stamp = tuple[int, int, int]
 
@@ -36,15 +40,23 @@ class Rule:
 class Rules:
     """A rules file, open. Methods raise OSError where the file is not a cdb."""
 
-    __slots__ = ("_cdb", "_lengths")
+    __slots__ = ("_cdb", "_filter", "_mask", "_sizes")
 
     def __init__(self, cdb: Cdb) -> None:
-        """Read once which prefix lengths occur, so that a look-up tries only those. Raises OSError."""
+        """See which hashes occur, and which sizes of the keys of networks, so that few keys have to be tried.
+
+        Raises OSError.
+        """
         self._cdb = cdb
-        self._lengths = {NETWORKS_4: 0, NETWORKS_6: 0}
+        hashes = cdb.hashes()
+        self._mask = (1 << (FILTER * len(hashes)).bit_length()) - 1
+        self._filter = bytearray(self._mask + 1)
+        for h in hashes:
+            self._filter[h & self._mask] = 1
+        self._sizes: dict[bytes, set[int]] = {NETWORK_4: set(), NETWORK_6: set()}
         for key, _ in cdb.records():
-            if key[:1] in self._lengths:
-                self._lengths[key[:1]] |= 1 << (len(key) - 1)
+            if key[:1] in self._sizes and len(key) > 1:
+                self._sizes[key[:1]].add(len(key))
 
     def find(self, ip: str, host: str | None, info: str | None) -> tuple[bytes, bytes] | None:
         """(key, data) of the first rule that speaks of this peer; None: no rule does.
@@ -52,77 +64,77 @@ class Rules:
         `ip` is the peer's address as printed, `host` and `info` its name and ident answer, None where unknown.
         """
         packed = parse(ip)
-        address = _address_key(ip, packed)
         name = None if host is None else b"=" + os.fsencode(host)
-        for key in _most_exact(address, name, None if info is None else os.fsencode(info) + b"@"):
-            data = self._cdb.get(key)
-            if data is not None:
-                return key, data
-        found = self._network(packed) if packed is not None else None
-        if found is not None:
-            return found
-        for key in _broadest(name):
-            data = self._cdb.get(key)
-            if data is not None:
-                return key, data
+        user = None if info is None else os.fsencode(info) + b"@"
+        for key, h in self._candidates(_address_key(ip, packed), packed, name, user):
+            if self._filter[h & self._mask]:
+                data = self._cdb.find(key, h)
+                if data is not None:
+                    return key, data
         return None
 
-    def _network(self, packed: bytes) -> tuple[bytes, bytes] | None:
-        """The longest network that the address is in; hashes grow with their keys."""
-        kind = NETWORKS_4 if len(packed) == 4 else NETWORKS_6
-        lengths = self._lengths[kind] >> 1
-        if not lengths:
-            return None
-        key = network_key(packed)
-        hashes = [(0, hash_of(kind))]
-        h = hashes[0][1]
-        for at in range(1, len(key)):
-            h = (h * 33 & LIMIT) ^ key[at]
-            if lengths & 1:
-                hashes.append((at + 1, h))
-            lengths >>= 1
-        for size, h in reversed(hashes[1:]):
-            data = self._cdb.find(key[:size], h)
-            if data is not None:
-                return key[:size], data
-        return None
+    def _candidates(
+        self, address: bytes, packed: bytes | None, name: bytes | None, user: bytes | None
+    ) -> Iterator[tuple[bytes, int]]:
+        """The keys that speak of this peer, with their hashes, in the order of ucspi 3.4."""
+        if user is not None:
+            yield user + address, hash_of(user + address)
+            if name is not None:
+                yield user + name, hash_of(user + name)
+        prefixes, h = _dotted_prefixes(address)
+        yield address, h
+        if name is not None:
+            yield name, hash_of(name)
+        if b":" not in address:
+            yield from reversed(prefixes)
+        if packed is not None:
+            yield from reversed(self._networks(packed))
+        if name is not None:
+            yield from ((b"=" + domain, hash_of(domain, HASH_OF_EQUALS)) for domain in _domains(name))
+            yield b"=", HASH_OF_EQUALS
+        yield b"", EMPTY_HASH
+
+    def _networks(self, packed: bytes) -> list[tuple[bytes, int]]:
+        """The networks the address is in and their hashes, the largest first, as far as the file may have them."""
+        kind = NETWORK_4 if len(packed) == 4 else NETWORK_6
+        sizes = self._sizes[kind]
+        if not sizes:
+            return []
+        seen, mask = self._filter, self._mask
+        longest = network_key(packed, max(sizes) - 1)
+        found = []
+        h = EMPTY_HASH
+        for size, octet in enumerate(longest, 1):
+            h = (h * 33 & LIMIT) ^ octet
+            if size in sizes and seen[h & mask]:
+                found.append((longest[:size], h))
+        return found
 
 
 def _address_key(ip: str, packed: bytes | None) -> bytes:
     """The address as a key: expanded if it is IPv6, of the IPv4 address if that is mapped, else as it stands."""
-    if packed is None:
-        return os.fsencode(ip)
-    if len(packed) == 16:
-        return expand(packed)
-    return os.fsencode(ip) if ":" not in ip else b"%d.%d.%d.%d" % tuple(packed)
+    if packed is not None and ":" in ip:
+        return expand(packed) if len(packed) == 16 else b"%d.%d.%d.%d" % tuple(packed)
+    return os.fsencode(ip)
 
 
-def _most_exact(address: bytes, name: bytes | None, user: bytes | None) -> Iterator[bytes]:
-    """Keys 1 to 5: user@address, user@=name, the address, =name, prefixes of an IPv4 address that end in a dot."""
-    if user is not None:
-        yield user + address
-        if name is not None:
-            yield user + name
-    yield address
-    if name is not None:
-        yield name
-    if b":" in address:
-        return
-    end = address.rfind(b".")
-    while end >= 0:
-        yield address[: end + 1]
-        end = address.rfind(b".", 0, end)
+def _dotted_prefixes(address: bytes) -> tuple[list[tuple[bytes, int]], int]:
+    """(prefix, hash) of the prefixes that end in a dot, shortest first, and the hash of the whole."""
+    found = []
+    h = EMPTY_HASH
+    for at, octet in enumerate(address):
+        h = (h * 33 & LIMIT) ^ octet
+        if octet == DOT:
+            found.append((address[: at + 1], h))
+    return found, h
 
 
-def _broadest(name: bytes | None) -> Iterator[bytes]:
-    """Keys 7 to 9: = and the domains the name is in, = alone, nothing."""
-    if name is not None:
-        dot = name.find(b".")
-        while dot >= 0:
-            yield b"=" + name[dot:]
-            dot = name.find(b".", dot + 1)
-        yield b"="
-    yield b""
+def _domains(name: bytes) -> Iterator[bytes]:
+    """The suffixes of a name that begin with a dot, longest first."""
+    dot = name.find(b".")
+    while dot >= 0:
+        yield name[dot:]
+        dot = name.find(b".", dot + 1)
 
 
 def items(data: bytes) -> Iterator[bytes]:
