@@ -7,7 +7,6 @@ strings and a final NUL. The service answers one byte, qmail-queue's exit code. 
 from __future__ import annotations
 
 import _socket
-import array
 import os
 import struct
 
@@ -38,7 +37,7 @@ def connect(path: str) -> _socket.socket:
 
 def send(sock: _socket.socket, message: int, envelope: int, env: Mapping[str, str]) -> None:
     """Hand over the descriptors and the scanner's settings. Raises OSError."""
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [message, envelope]).tobytes())]
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("=2i", message, envelope))]
     sock.sendmsg([b"Q"], rights)
     settings = [f"{name}={env[name]}" for name in VARIABLES if name in env] if "QHPSI" in env else []
     sock.sendall(b"".join([os.fsencode(setting) + b"\0" for setting in settings]) + b"\0")
@@ -94,11 +93,11 @@ def receive(sock: _socket.socket) -> Request | None:
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
+    found: list[int] = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return list(found)
+            found += struct.unpack(f"={len(data) // 4}i", data[: len(data) // 4 * 4])
+    return found
 
 
 def _settings(sock: _socket.socket) -> dict[str, str] | None:
