@@ -53,7 +53,7 @@ class QueueClient:
         raise NotImplementedError
 
     def close(self) -> int:
-        """qmail-queue's exit code, -1 if it crashed; 54 for a message that failed or got no envelope."""
+        """qmail-queue's exit code, below 0 if it had none; 54 for a message that failed or got no envelope."""
         raise NotImplementedError
 
 
@@ -254,7 +254,10 @@ class ProgramQueue(PipeQueue):
     def _answer(self) -> int:
         if not self.qp:
             return codes.NOT_RUN
-        status = os.waitpid(self.qp, 0)[1]
+        try:
+            status = os.waitpid(self.qp, 0)[1]
+        except ChildProcessError:
+            return codes.LOST
         return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else codes.CRASHED
 
 

@@ -21,6 +21,8 @@ BAD_ENVELOPE = 91
 NOT_RUN = 120
 CRASHED = -1
 """Not an exit code: a signal ended it."""
+LOST = -2
+"""Not an exit code: nobody knows how it ended."""
 
 LONGEST_ADDRESS = 1002
 """Bytes an address of the envelope may have."""
@@ -54,6 +56,7 @@ TEXTS: dict[int, bytes] = {
     91: b"Zqq internal bug (#4.3.0)",
     120: b"Zunable to exec qq (#4.3.0)",
     CRASHED: b"Zqq crashed (#4.3.0)",
+    LOST: b"Zqq waitpid surprise (#4.3.0)",
 }
 
 

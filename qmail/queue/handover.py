@@ -15,8 +15,10 @@ from qmail.queue.scanner import VARIABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+LONGEST_NAME = 107
+"""Bytes of a socket's name."""
 LARGEST_SETTINGS = 65536
 SO_PEERCRED = 17
 CREDENTIALS = struct.Struct("=iII")
@@ -24,11 +26,27 @@ PATIENCE = 30.0
 """Seconds a client may take for its first bytes; after that, time is bounded by the 24 hours of a message."""
 
 
+def with_address(path: str, use: Callable[[str], object]) -> None:
+    """Call `use` with a name of the socket at `path` that fits into a sockaddr_un, however long the home's path is.
+
+    Raises OSError.
+    """
+    if len(os.fsencode(path)) <= LONGEST_NAME:
+        use(path)
+        return
+    directory, _, name = path.rpartition("/")
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        use(f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(fd)
+
+
 def connect(path: str) -> _socket.socket:
     """A connection to the service. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     try:
-        sock.connect(path)
+        with_address(path, sock.connect)
     except OSError:
         sock.close()
         raise

@@ -48,4 +48,7 @@ def _run(argv: list[str], env: Mapping[str, str], cwd: str) -> int:
         return -1
     finally:
         os.close(null)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return -1

@@ -16,6 +16,7 @@ import time
 from qmail.queue import handover, intake
 from qmail.queue.site import Site
 from qserver.base import signals
+from qserver.base.errors import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def listen(path: str) -> _socket.socket:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     before = os.umask(0o111)
     try:
-        sock.bind(path)
+        handover.with_address(path, sock.bind)
     finally:
         os.umask(before)
     sock.listen(BACKLOG)
@@ -139,6 +140,9 @@ class Service:
             while served < RETIRE_AFTER and self._master_lives(poller):
                 served += self._serve_one(slot)
             code = 0
+        except Exception as error:  # noqa: BLE001 - a worker's outermost loop: a bug is told, and is no fork storm
+            say(f"qmail-queued: fatal: internal bug: {type(error).__name__}: {error}")
+            time.sleep(1)
         finally:
             os._exit(code)
 

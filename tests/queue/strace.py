@@ -38,13 +38,18 @@ def command() -> str:
     return strace
 
 
+def traced(argv: Sequence[str], output: Path) -> list[str]:
+    """argv under strace; the trace of each of its processes goes to a file `output`.PID."""
+    options = ["-ff", "-o", str(output), "-xx", "-s", "10000000", "-e", "trace=" + ",".join(CALLS)]
+    return [command(), *options, *argv]
+
+
 def record(directory: Path, argv: Sequence[str], *, env: Mapping[str, str], input: bytes = b"", script: str = "") -> str:
     """The trace of the one process that argv is, or becomes; `script` runs it as `$@` in a shell of its own."""
-    strace = command()
-    output = directory / "trace"
-    trace = [strace, "-o", str(output), "-xx", "-s", "10000000", "-e", "trace=" + ",".join(CALLS), *argv]
-    done = run(["/bin/sh", "-c", script, "sh", *trace] if script else trace, env=env, input=input)
+    line = traced(argv, directory / "trace")
+    done = run(["/bin/sh", "-c", script, "sh", *line] if script else line, env=env, input=input)
     assert done.returncode == 0, done.stderr
+    (output,) = directory.glob("trace.*")
     return output.read_text()
 
 

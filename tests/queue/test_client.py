@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from qmail.queue.client import DirectQueue, NullQueue, ProgramQueue, ServiceQueu
 from qmail.queue.names import parse_todo
 from qmail.queue.service import answers
 from qmail.queue.trigger import Trigger
-from tests.queue.conftest import OWNER
+from tests.queue.conftest import OWNER, become
 from tests.support import environment, make_home, ours, run, spawn, wait_for
 
 
@@ -228,6 +229,18 @@ def test_what_a_foreign_program_answers(home: Path, text: str, code: int) -> Non
     assert queue.close() == code
 
 
+def test_a_program_whose_end_nobody_sees(home: Path) -> None:
+    """Whoever started us ignores SIGCHLD: children leave no status."""
+    script = (
+        "import signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "from qmail.queue.client import open_queue\nqueue = open_queue(sys.argv[1], {'QMAILQUEUE': 'queue-program'})\n"
+        "queue.put(b'x')\nqueue.envelope(b'a', [])\nprint(queue.close())\n"
+    )
+    env = program(home, "cat >/dev/null")
+    done = run([ours("python"), "-c", script, str(home)], env=env, cwd=Path(__file__).parents[2])
+    assert (done.stdout, done.stderr) == (b"-2\n", b"")
+
+
 def test_a_client_that_fails_gives_a_foreign_program_no_envelope(home: Path) -> None:
     queue = open_queue(str(home), program(home, "cat >/dev/null; cat <&1 >envelope; exit 0"))
     queue.put(b"x")
@@ -247,9 +260,9 @@ def test_a_program_that_is_not_there(home: Path) -> None:
 # ---- where the queue is somebody else's
 
 
-def inject(home: Path) -> int:
+def inject(home: Path, preexec: Callable[[], None] | None = None) -> int:
     env = environment(QMAILHOME=str(home), USER="u")
-    return run([ours("qmail-inject"), "r@example.org"], env=env, input=b"Subject: x\n").returncode
+    return run([ours("qmail-inject"), "r@example.org"], env=env, input=b"Subject: x\n", preexec=preexec).returncode
 
 
 @pytest.mark.root
@@ -273,4 +286,15 @@ def test_root_with_a_service_uses_it(shared_home: Path) -> None:
     (todo,) = shared_home.glob("queue/todo/*/*")
     envelope = parse_todo(todo.read_bytes())
     assert (envelope.uid, envelope.pid) == (0, os.getpid())
+    assert todo.stat().st_uid == OWNER
+
+
+@pytest.mark.root
+def test_a_stranger_needs_the_service(shared_home: Path, stranger: int) -> None:
+    assert inject(shared_home, lambda: become(stranger)) == 111
+    with spawn([ours("qmail-queued")], env=environment(QMAILHOME=str(shared_home))):
+        wait_for(lambda: answers(f"{shared_home}/run/queue.sock"))
+        assert inject(shared_home, lambda: become(stranger)) == 0
+    (todo,) = shared_home.glob("queue/todo/*/*")
+    assert parse_todo(todo.read_bytes()).uid == stranger
     assert todo.stat().st_uid == OWNER

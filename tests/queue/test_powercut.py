@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from qmail.queue import handover
+from qmail.queue.client import ServiceQueue
 from qmail.queue.names import parse_todo
+from qmail.queue.service import answers
 from tests.queue import strace
 from tests.queue.powercut import Call, Disk, Machine
-from tests.support import environment, ours
+from tests.support import environment, ours, spawn, wait_for
 
 
 class Lost(AssertionError):
@@ -95,9 +98,28 @@ def smtpd_trace(home: Path, tmp_path: Path, message: bytes) -> list[Call]:
     return strace.parse(trace, f"{home}/queue", lambda name, fd, data: (name, fd) == ("write", 1) and b"250 ok " in data)
 
 
+def service_trace(home: Path, tmp_path: Path, message: bytes) -> list[Call]:
+    """What a worker of qmail-queued did; its ack is the byte it answers."""
+    with spawn(strace.traced([ours("qmail-queued")], tmp_path / "service"), env=environment(QMAILHOME=str(home))):
+        wait_for(lambda: answers(f"{home}/run/queue.sock"))
+        queue = ServiceQueue(handover.connect(f"{home}/run/queue.sock"), {})
+        queue.put(message)
+        queue.envelope(b"a@b.c", RECIPIENTS)
+        assert queue.close() == 0
+        trace = wait_for(lambda: _answered(tmp_path))
+    return strace.parse(trace, f"{home}/queue", lambda name, fd, data: name == "sendto" and data == b"\0")
+
+
+def _answered(directory: Path) -> str:
+    """The trace of the worker that answered; it may reach the file after the answer reached us."""
+    traces = [path.read_text() for path in directory.glob("service.*")]
+    return next((trace for trace in traces if "sendto(" in trace and trace.endswith("\n")), "")
+
+
 Recorder = Callable[[Path, Path, bytes], list[Call]]
 RECORDERS = [
     pytest.param(queue_trace, RECIPIENTS, id="qmail-queue"),
+    pytest.param(service_trace, RECIPIENTS, id="qmail-queued"),
     pytest.param(inject_trace, RECIPIENTS, id="qmail-inject"),
     pytest.param(smtpd_trace, [b"d@example.org", b"g@example.org"], id="qmail-smtpd"),
 ]

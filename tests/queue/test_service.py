@@ -20,7 +20,7 @@ from qmail.queue.names import parse_todo
 from qmail.queue.service import answers
 from tests.queue.conftest import OWNER, become
 from tests.queue.test_qmail_queue import ENVELOPE, files, queue
-from tests.support import environment, ours, run, spawn, wait_for
+from tests.support import environment, make_home, ours, run, spawn, wait_for
 
 
 @contextmanager
@@ -165,6 +165,13 @@ def test_the_socket(home: Path) -> None:
         assert not socket_file.exists()
 
 
+def test_a_home_with_a_long_path(tmp_path: Path) -> None:
+    home = make_home(tmp_path / ("long" * 30) / "qmail")
+    with service(home):
+        assert send(home, b"x") == 0
+    assert len(list(home.glob("queue/todo/*/*"))) == 1
+
+
 def test_a_second_copy_ends_silently(home: Path) -> None:
     with service(home):
         done = run([ours("qmail-queued")], env=environment(QMAILHOME=str(home)))
@@ -176,6 +183,7 @@ def test_a_stale_socket_is_replaced(home: Path) -> None:
     with service(home) as process:
         process.kill()
         process.wait(10)
+        wait_for(lambda: not answers(f"{home}/run/queue.sock"))  # its workers take a moment to notice
     assert (home / "run" / "queue.sock").exists()
     with service(home):
         assert send(home, b"x") == 0
