@@ -6,6 +6,7 @@ for patterns. A line that never ends is held until its first 1000 bytes have dec
 
 from __future__ import annotations
 
+from qserver.log.batch import Batch
 from qserver.log.patterns import CONSIDERED
 from qserver.log.stamps import before_lines
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     class Taker(Protocol):
         """Takes selected lines; of long ones it minds the first 1000 bytes."""
 
-        def put(self, lines: list[bytes]) -> None: ...
+        def put(self, batch: Batch) -> None: ...
 
     class Log(Protocol):
         """Takes selected lines as bytes, whole, with their newlines."""
@@ -67,7 +68,7 @@ class Feeder:
             block = self._held + block
         end = block.rfind(b"\n") + 1
         if end:
-            self._dispatch(block[:end])
+            self._dispatch(Batch(block[:end]))
         self._held = block[end:]
         if len(self._held) >= CONSIDERED:
             self._begin_long()
@@ -77,43 +78,27 @@ class Feeder:
         if self._within:
             self.feed(b"\n")
 
-    def _dispatch(self, block: bytes) -> None:
+    def _dispatch(self, batch: Batch) -> None:
         """Hand complete lines to the actions."""
-        lines: list[bytes] = []
-        longest = 0
         for selection, taker in self._takers:
-            if not selection.nothing:
-                if not lines:
-                    lines, longest = _lines(block)
-                selected = selection.select(lines, longest)
-                if selected:
-                    taker.put(selected)
+            selected = selection.select(batch)
+            if selected is not None:
+                taker.put(selected)
         for selection, log in self._logs:
-            if selection.everything:
-                log.write(block)
-            elif not selection.nothing:
-                if not lines:
-                    lines, longest = _lines(block)
-                selected = selection.select(lines, longest)
-                if selected:
-                    log.write(b"\n".join(selected) + b"\n")
+            selected = selection.select(batch)
+            if selected is not None:
+                log.write(selected.data)
 
     def _begin_long(self) -> None:
         """A line that is long enough to be decided upon: its end goes where its start went."""
-        line = [self._held]
+        batch = Batch(None, [self._held])
         for selection, taker in self._takers:
-            if selection.select(line, len(self._held)):
-                taker.put(line)
-        self._passing = [log for selection, log in self._logs if selection.select(line, len(self._held))]
+            if selection.select(batch) is not None:
+                taker.put(batch)
+        self._passing = [log for selection, log in self._logs if selection.select(batch) is not None]
         self._pass(self._held)
         self._held = b""
 
     def _pass(self, data: bytes) -> None:
         for log in self._passing:
             log.write(data)
-
-
-def _lines(block: bytes) -> tuple[list[bytes], int]:
-    """The lines of a block, and the length of the longest."""
-    lines = block[:-1].split(b"\n")
-    return lines, max(map(len, lines))

@@ -10,12 +10,20 @@ import binascii
 import os
 import struct
 import time
+from _operator import itemgetter  # without the Python part of `operator`
 
 from qserver.base.tai64n import EPOCH
 
 HEX = b"0123456789abcdef"
-SECONDS, LABEL = 17, 25
-"""Bytes of `@` and the digits of the seconds; of the whole usual label."""
+KIND = bytes(ord("0") if byte in HEX else byte if byte == ord("@") else ord("x") for byte in range(256))
+"""A digit is a 0, other bytes but `@` are an x."""
+LABEL = 25
+"""Bytes of the usual label."""
+USUAL = b"@" + b"0" * (LABEL - 1) + b"x"
+"""The kinds of its bytes and of the one after it."""
+start_of = itemgetter(slice(LABEL + 1))
+rest_of = itemgetter(slice(LABEL, None))
+"""Parts of a line; `map` with them is faster than a comprehension."""
 MOST_SECONDS = 4096
 """Seconds whose text is kept from block to block."""
 MOST_DIGITS = 1 << 20
@@ -38,7 +46,7 @@ class LocalTimes:
     def __init__(self) -> None:
         self._held = b""
         self._within = False
-        self._seconds: dict[bytes, bytes] = {}
+        self._seconds: dict[int, bytes] = {}
 
     def convert(self, block: bytes) -> bytes:
         """What can be said of the stream so far: all but digits at a line's start that may go on in the next block."""
@@ -66,30 +74,31 @@ class LocalTimes:
 
     def _complete(self, lines: list[bytes]) -> bytes:
         """Complete lines, given without their newlines."""
-        usual = self._usual(lines)
-        return b"\n".join(map(self._line, lines) if usual is None else usual) + b"\n"
+        return self._usual(lines) or b"\n".join(map(self._line, lines)) + b"\n"
 
-    def _usual(self, lines: list[bytes]) -> list[bytes] | None:
-        """The lines converted, if each begins with a label of 24 digits; else None."""
-        digits = b"".join([line[SECONDS:LABEL] for line in lines])
-        if len(digits) != len(lines) * (LABEL - SECONDS) or digits.strip(HEX):
+    def _usual(self, lines: list[bytes]) -> bytes | None:
+        """The lines converted, if each begins with a label of 24 digits of a representable time; else None."""
+        count = len(lines)
+        labels = bytearray().join(map(start_of, lines))
+        if labels.translate(KIND) != USUAL * count:
             return None
-        if len(b"".join([line[LABEL : LABEL + 1] for line in lines]).translate(None, HEX)) != len(lines):
-            return None  # a longer number, or no more than that on the line
-        heads = [line[:SECONDS] for line in lines]
-        for head in set(heads).difference(self._seconds):
-            if head[:1] != b"@" or head[1:].strip(HEX) or not self._second(head):
-                return None
+        del labels[LABEL :: LABEL + 1]
+        del labels[::LABEL]
+        numbers = struct.unpack(">" + count * "QI", binascii.unhexlify(labels))
         seconds = self._seconds
-        nanoseconds = struct.unpack(f">{len(lines)}I", binascii.unhexlify(digits))
-        together = zip(heads, nanoseconds, lines, strict=True)
-        return [b"%b%09d%b" % (seconds[head], ns, line[LABEL:]) for head, ns, line in together]
+        for label in set(numbers[::2]).difference(seconds):
+            self._second(label)
+        parts: list[bytes | int] = [b""] * (3 * count)
+        parts[::3] = map(seconds.__getitem__, numbers[::2])
+        parts[1::3] = numbers[1::2]
+        parts[2::3] = map(rest_of, lines)
+        return None if b"" in parts[::3] else (b"%b%09d%b\n" * count) % tuple(parts)
 
-    def _second(self, head: bytes) -> bytes:
-        """`YYYY-MM-DD HH:MM:SS.` of the second that `@` and digits mean; nothing if it is not representable."""
-        found = self._seconds.get(head)
+    def _second(self, label: int) -> bytes:
+        """`YYYY-MM-DD HH:MM:SS.` of a TAI64 label; nothing if it is not representable."""
+        found = self._seconds.get(label)
         if found is None:
-            found = self._seconds[head] = _text(int(head[1:] or b"0", 16))
+            found = self._seconds[label] = _text(label)
         return found
 
     def _line(self, line: bytes) -> bytes:
@@ -99,7 +108,7 @@ class LocalTimes:
         rest = line[1:].lstrip(HEX)
         label = line[: len(line) - len(rest)]
         digits = label[1:]
-        second = self._second(b"@" + digits[-24:-8])
+        second = self._second(int(digits[-24:-8] or b"0", 16))
         return b"%b%09d%b" % (second, int(digits[-8:] or b"0", 16), rest) if second else line
 
 

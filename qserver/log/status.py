@@ -10,6 +10,10 @@ from qserver.base.files import LOCK_OPEN
 from qserver.log.patterns import CONSIDERED
 from qserver.log.trouble import insist, pause
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qserver.log.batch import Batch
+
 SIZE = CONSIDERED + 1
 """Bytes of a status file: the line, then newlines."""
 WORTH_SAYING = 200
@@ -37,9 +41,9 @@ class StatusFile:
         except OSError as error:
             raise fatal("multilog", f"unable to {doing} {os.fsdecode(self._name)}", error) from None
 
-    def put(self, lines: list[bytes]) -> None:
+    def put(self, batch: Batch) -> None:
         """Take lines that were selected, of which the last counts."""
-        content = lines[-1][:CONSIDERED].ljust(SIZE, b"\n")
+        content = batch.last[:CONSIDERED].ljust(SIZE, b"\n")
         while True:
             insist(b"unable to move to beginning of " + self._name, os.lseek, self._fd, 0, os.SEEK_SET)
             try:
@@ -56,8 +60,9 @@ class StandardError:
 
     __slots__ = ()
 
-    def put(self, lines: list[bytes]) -> None:
+    def put(self, batch: Batch) -> None:
         """Say lines that were selected."""
+        lines = batch.lines
         said = [(line if len(line) <= WORTH_SAYING else line[:WORTH_SAYING] + b"...") + b"\n" for line in lines]
         together: list[bytes] = []
         size = 0
