@@ -25,7 +25,7 @@ import os
 
 from qmail.home import conf, home
 from qmail.send import lspawn
-from qmail.send.spawn import Spawner, spawn_limit
+from qmail.send.spawn import Spawner, preload, spawn_limit
 from qserver.base import signals
 from qserver.base.errors import PERMANENT, TEMPORARY
 
@@ -40,5 +40,5 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     except OSError:
         return TEMPORARY
     signals.ignore(signals.SIGPIPE)
-    lspawn.preload()
+    preload("qmail-local", env)
     return spawner.run()

@@ -25,7 +25,7 @@ import os
 from qmail import remote
 from qmail.home import conf, home
 from qmail.send import rspawn
-from qmail.send.spawn import Spawner, spawn_limit
+from qmail.send.spawn import Spawner, preload, spawn_limit
 from qserver.base import signals
 from qserver.base.errors import TEMPORARY
 
@@ -39,5 +39,6 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         return TEMPORARY
     rspawn.forget_timeouts()
     signals.ignore(signals.SIGPIPE)
-    remote.preload()
+    if preload("qmail-remote", env):
+        remote.preload()
     return spawner.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from qmail.home import home, sibling
+from qmail.local import users
 from qmail.send.spawn import Agent, Order
 from qserver.base import chain
 from qserver.base.errors import Die, is_temporary
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 USAGE = 112
 ROOT = 113
+NO_MEMORY = 119
 NO_PROGRAM = 126
 NO_PROGRAM_NOW = 120
 LONGEST_OUTPUT = 3000
@@ -39,12 +41,6 @@ TEXTS: dict[int, bytes] = {
 }
 """Exit codes that have a text of their own; the output is thrown away."""
 SOFT = (111, 71, 74, 75)
-
-
-def preload() -> None:
-    """Import, before deliveries are forked, what a delivery uses."""
-    import qmail.commands.qmail_local
-    import qmail.local.users  # noqa: F401
 
 
 class Local(Agent):
@@ -87,12 +83,12 @@ class Local(Agent):
 
     def _find(self, local: bytes) -> User:
         """The user an address belongs to; ends the child where there is none."""
-        from qmail.local import users
-
         try:
             return users.lookup(self._home, local, self._env)
         except users.UserTrouble as trouble:
             os._exit(trouble.code)
+        except MemoryError:
+            os._exit(NO_MEMORY)
 
     def shorten(self, output: bytes) -> bytes:
         """A long report is cut."""

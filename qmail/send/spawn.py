@@ -10,7 +10,8 @@ import os
 import select
 import stat
 
-from qserver.base import signals
+from qmail.home import sibling
+from qserver.base import chain, signals
 from qserver.base.files import write_all
 from qserver.base.getopt import scan_number
 
@@ -128,6 +129,17 @@ def check_messid(messid: bytes) -> bytes | None:
 def spawn_limit(conf: str) -> int:
     """conf-spawn as the byte that the spawner begins with."""
     return min(scan_number(conf, DEFAULT_LIMIT), MOST)
+
+
+def preload(name: str, env: dict[str, str]) -> bool:
+    """Import the program that the children will be, if it is our own; whether it is."""
+    try:
+        own = chain.own_command(chain.find(sibling(name, env), env.get("PATH")))
+    except OSError:
+        return False
+    if own is not None:
+        chain.load(own)
+    return own is not None
 
 
 class Spawner:

@@ -5,11 +5,13 @@ No daemon of ours is exec'd; one that is not ours gets the same descriptors by a
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import time
 
 from qmail.home import Identities, home, identities, sibling
-from qserver.base import chain
+from qserver.base import chain, signals
 from qserver.base.errors import TEMPORARY, Die
 from qserver.base.files import read_file
 from qserver.base.privileges import become
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DEFAULT_DELIVERY = "./Mailbox"
-FIRST_FREE = 7
-"""Descriptors 0 to 6 are taken, so that no pipe's end is in the place of another's."""
+LIFE_FD = 7
+"""The writing end of a pipe that only qmail-send holds: its end tells the queue service that qmail-send is gone."""
+FIRST_FREE = 8
+"""Descriptors 0 to 7 are taken, so that no pipe's end is in the place of another's."""
 PREDECESSOR_PATIENCE = 2.0
 """Seconds in which the queue service of a stack that just ended notices so."""
 
@@ -46,6 +50,16 @@ DAEMONS = (
 )
 PIPES = ("send→lspawn", "lspawn→send", "send→rspawn", "rspawn→send", "send→clean", "clean→send")
 """qmail-send has their ends as descriptors 1 to 6, and the log as 0."""
+LIFE = "life"
+
+
+def _titler() -> Callable[[str], None]:
+    """What shows in ps(1) under which name these forks run; nothing where setproctitle is not installed."""
+    try:
+        from setproctitle import setproctitle
+    except ImportError:
+        return lambda title: None
+    return setproctitle
 
 
 def start(words: list[str], env: dict[str, str]) -> NoReturn:
@@ -53,6 +67,7 @@ def start(words: list[str], env: dict[str, str]) -> NoReturn:
     if "QMAILHOME" in env:
         env = {**env, "QMAILHOME": os.path.abspath(env["QMAILHOME"])}
     who = identities(env)
+    title = _titler()
     delivery = words[0] if words else _default_delivery(env)
     os.chdir("/")
     os.umask(0o077)
@@ -62,14 +77,15 @@ def start(words: list[str], env: dict[str, str]) -> NoReturn:
         os.dup2(0, fd)
     if len(words) > 1:
         _start_logger(words[1:], env, who)
-    ends = {name: os.pipe2(os.O_CLOEXEC) for name in PIPES}
+    ends = {name: os.pipe2(os.O_CLOEXEC) for name in (*PIPES, LIFE)}
     for daemon in DAEMONS:
         arguments = [delivery] if daemon.name == "qmail-lspawn" else []
-        _fork(_Birth(daemon, arguments, env, who, ends))
-    for fd, source in [(0, 1)] + [(n, ends[name][n % 2]) for n, name in enumerate(PIPES, 1)]:
+        _fork(_Birth(daemon, arguments, env, who, ends, title))
+    for fd, source in [(0, 1)] + [(n, ends[name][n % 2]) for n, name in enumerate((*PIPES, LIFE), 1)]:
         os.dup2(source, fd)
     os.closerange(FIRST_FREE, _highest(ends) + 1)
     _take_identity(who, "qmails")
+    title("qmail-send")
     chain.execute([sibling("qmail-send", env)], env, "qmail-start")
 
 
@@ -121,16 +137,23 @@ def _start_logger(argv: list[str], env: dict[str, str], who: Identities) -> None
 class _Birth:
     """What a forked child does to become one of the daemons."""
 
-    __slots__ = ("_arguments", "_daemon", "_ends", "_env", "_who")
+    __slots__ = ("_arguments", "_daemon", "_ends", "_env", "_title", "_who")
 
     def __init__(
-        self, daemon: Daemon, arguments: list[str], env: dict[str, str], who: Identities, ends: dict[str, tuple[int, int]]
+        self,
+        daemon: Daemon,
+        arguments: list[str],
+        env: dict[str, str],
+        who: Identities,
+        ends: dict[str, tuple[int, int]],
+        title: Callable[[str], None],
     ) -> None:
         self._daemon = daemon
         self._arguments = arguments
         self._env = env
         self._who = who
         self._ends = ends
+        self._title = title
 
     def __call__(self) -> None:
         """Raises OSError, Die."""
@@ -140,12 +163,28 @@ class _Birth:
         if daemon.stdout != "log":
             os.dup2(self._ends[daemon.stdout][1], 1)
         os.dup2(null, 2)
-        os.closerange(3, max(null, _highest(self._ends)) + 1)
+        os.dup2(self._ends[LIFE][0], 3, inheritable=False)
+        os.closerange(4, max(null, _highest(self._ends)) + 1)
         if daemon.role is not None:
             _take_identity(self._who, daemon.role)
+        self._title(" ".join([daemon.name, *self._arguments]))
         if daemon.name == "qmail-queued":
+            _end_with_the_writer_of(3)
             _let_predecessor_end(self._env)
+        else:
+            os.close(3)
         chain.execute([sibling(daemon.name, self._env), *self._arguments], self._env, "qmail-start")
+
+
+def _end_with_the_writer_of(fd: int) -> None:
+    """Have the kernel send us TERM when nobody holds the writing end of this pipe any more."""
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signals.SIGTERM)  # type: ignore[attr-defined,unused-ignore]
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_RDONLY | os.O_ASYNC)
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    if poller.poll(0):
+        os._exit(0)
 
 
 def _let_predecessor_end(env: dict[str, str]) -> None:

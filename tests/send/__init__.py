@@ -1,0 +1,1 @@
+"""Tests of qmail-start, qmail-send and the spawners."""
