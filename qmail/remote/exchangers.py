@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Exchanger = tuple[int, str]
 """Preference (smaller is better) and address."""
+UNKNOWN = ""
+"""The address of an exchanger that the DNS did not tell in time: it may be better than we are."""
 UNSPECIFIED = ("0.0.0.0", "::", "::1")
 
 
@@ -78,10 +80,15 @@ def host_addresses(host: bytes, names: Names) -> list[str]:
     known = literal(host)
     if known is not None:
         return [known]
-    return _in_order(_without_us(_exchangers(host, names)))
+    better = _without_us(_exchangers(host, names))
+    certain = [entry for entry in better if entry[1] != UNKNOWN]
+    if not certain:
+        raise host_not_found(host, temporary=True) if better else Verdict(NO_EXCHANGER)
+    return _in_order(certain)
 
 
 def _exchangers(host: bytes, names: Names) -> list[Exchanger]:
+    """The addresses of the MX records, UNKNOWN for those in doubt; without MX records the host's own. Raises Verdict."""
     try:
         records = names.mx(host)
     except Unsure:
@@ -91,14 +98,11 @@ def _exchangers(host: bytes, names: Names) -> list[Exchanger]:
     if len(records) == 1 and records[0][1] in (b"", b"."):  # RFC 7505
         raise Verdict(NO_EXCHANGER)
     found: list[Exchanger] = []
-    unsure = False
     for preference, name in records:
         try:
             found += [(preference, ip) for ip in names.addresses(name)]
         except Unsure:
-            unsure = True
-    if not found:
-        raise host_not_found(host, temporary=True) if unsure else Verdict(NO_EXCHANGER)
+            found.append((preference, UNKNOWN))
     return found
 
 

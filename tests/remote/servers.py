@@ -1,4 +1,4 @@
-"""A scripted SMTP server and a DNS responder, both on loopback ports that the kernel chose."""
+"""A scripted SMTP server on a loopback port that the kernel chose."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
-
-REFUSE = object()
 
 
 class Talk:
@@ -31,7 +23,7 @@ class SmtpServer:
     of seconds says nothing for so long (or until the client goes).
     """
 
-    def __init__(self, script: Mapping[str, bytes | None | float]) -> None:
+    def __init__(self, script: Mapping[str, bytes | float | None]) -> None:
         self.script = {"": b"220 hi\r\n", ".": b"250 ok\r\n", "DATA": b"354 go\r\n", "QUIT": b"221 bye\r\n", **script}
         self.talks: list[Talk] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -94,54 +86,10 @@ class SmtpServer:
 
 
 @contextmanager
-def smtp_server(script: Mapping[str, bytes | None | float] | None = None) -> Iterator[SmtpServer]:
+def smtp_server(script: Mapping[str, bytes | float | None] | None = None) -> Iterator[SmtpServer]:
     """A server for the length of the block."""
     server = SmtpServer(script or {})
     try:
         yield server
     finally:
         server.close()
-
-
-Zone = Mapping[tuple[str, str], list[str] | int]
-"""(name without final dot, type) → record texts, or an rcode. What is missing is NXDOMAIN."""
-
-
-@contextmanager
-def name_server(zone: Zone) -> Iterator[str]:
-    """A DNS responder over UDP; yields its address in the form of DNSCACHEIP."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-
-    def work() -> None:
-        while True:
-            data, peer = sock.recvfrom(4096)
-            if not data:
-                return
-            sock.sendto(respond(zone, dns.message.from_wire(data)).to_wire(), peer)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield "127.0.0.1;%d" % sock.getsockname()[1]
-    finally:
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", sock.getsockname())
-        thread.join(10)
-        sock.close()
-
-
-def respond(zone: Zone, query: dns.message.Message) -> dns.message.Message:
-    """The answer to one question."""
-    question = query.question[0]
-    name = question.name.to_text(omit_final_dot=True).lower()
-    kind = dns.rdatatype.to_text(question.rdtype)
-    response = dns.message.make_response(query)
-    response.flags |= dns.flags.RA
-    found = zone.get((name, kind))
-    if isinstance(found, int):
-        response.set_rcode(dns.rcode.Rcode(found))
-    elif found:
-        response.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *found))
-    elif not any(key[0] == name for key in zone):
-        response.set_rcode(dns.rcode.NXDOMAIN)
-    return response

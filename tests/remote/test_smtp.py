@@ -39,9 +39,9 @@ def deliver(
 def remote(home: Path, *words: str, message: bytes = MESSAGE, **env: str) -> bytes:
     """Run qmail-remote WORDS and return its reports; it always exits 0."""
     (home / "message").write_bytes(message)
-    with open(home / "message", "rb") as file:
-        with spawn([ours("qmail-remote"), *words], env=environment(QMAILHOME=str(home), **env), stdin=file) as process:
-            out, err = process.communicate(timeout=30)
+    env = environment(QMAILHOME=str(home), **env)
+    with open(home / "message", "rb") as file, spawn([ours("qmail-remote"), *words], env=env, stdin=file) as process:
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b"")
     return out
 
@@ -61,7 +61,7 @@ def test_good_delivery(home: Path) -> None:
 
 
 IP = b"127.0.0.1"
-ROWS: list[tuple[dict[str, bytes | None | float], bytes]] = [
+ROWS: list[tuple[dict[str, bytes | float | None], bytes]] = [
     ({"": b"554 go away\r\n"}, b"DConnected to %b but sender was rejected.\nRemote host said: 554 go away\n\0"),
     ({"": b"421 later\r\n"}, b"ZConnected to %b but greylisted.\nRemote host said: 421 later\n\0"),
     ({"": b"450 later\r\n"}, b"ZConnected to %b but greylisted.\nRemote host said: 450 later\n\0"),
@@ -122,7 +122,7 @@ ROWS: list[tuple[dict[str, bytes | None | float], bytes]] = [
 
 
 @pytest.mark.parametrize(("script", "reports"), ROWS, ids=[str(row[0]) for row in ROWS])
-def test_row(script: dict[str, bytes | None | float], reports: bytes, home: Path) -> None:
+def test_row(script: dict[str, bytes | float | None], reports: bytes, home: Path) -> None:
     with smtp_server(script) as server:
         assert deliver(home, server.port) == (reports % IP if b"%b" in reports else reports)
     talk = server.talks[0]
