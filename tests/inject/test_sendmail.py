@@ -56,6 +56,11 @@ def test_injects(home: Path, arguments: list[str], sender: bytes, recipients: li
     assert queued(home) == (sender, recipients, from_line)
 
 
+def test_every_link_may_be_an_exec(home: Path) -> None:
+    assert sendmail(home, "-f", "x@y.z", "a@b.c", QSERVER_EXEC="1").returncode == 0
+    assert queued(home) == (b"x@y.z", [b"a@b.c"], b"From: x@y.z")
+
+
 def test_f_takes_names_and_hosts_out_of_the_environment(home: Path) -> None:
     other = {"QMAILNAME": "n", "MAILNAME": "n", "NAME": "n", "QMAILHOST": "h", "MAILHOST": "h"}
     done = run([ours("sendmail"), "-f", "a@b@c.d", "x@y.z"], env=environment(QMAILHOME=str(home), **other))

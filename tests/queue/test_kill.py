@@ -24,28 +24,26 @@ def envelope(tmp_path: Path) -> Path:
 
 
 def queue_at(home: Path, envelope: Path, argv: list[str]) -> int:
-    """Run argv, a traced qmail-queue, with the message; returns its exit code."""
+    """Run argv, traced or not, with the message and that envelope on descriptor 1; returns its exit code."""
     script = ["/bin/sh", "-c", f'exec "$@" 1<{envelope}', "sh", *argv]
     return run(script, env=environment(QMAILHOME=str(home)), input=MESSAGE).returncode
 
 
-def test_killed_at_every_system_call(tmp_path: Path, envelope: Path) -> None:
+@pytest.mark.parametrize(
+    "program", [pytest.param(["qmail-queue"], id="qmail-queue"), pytest.param(["qmail-inject", "-a", "d@e.f"], id="in-process")]
+)
+def test_killed_at_every_system_call(tmp_path: Path, envelope: Path, program: list[str]) -> None:
     home = make_home(tmp_path / "first")
-    queue_at(home, envelope, [ours("qmail-queue")])  # compiles what is not compiled yet: every later start is the same
-    trace = strace.record(
-        tmp_path,
-        [ours("qmail-queue")],
-        env=environment(QMAILHOME=str(home)),
-        input=MESSAGE,
-        script=f'exec "$@" 1<{envelope}',
-    )
+    argv = [ours(program[0]), *program[1:]]
+    queue_at(home, envelope, argv)  # compiles what is not compiled yet: every later start is the same
+    env = environment(QMAILHOME=str(home))
+    trace = strace.record(tmp_path, argv, env=env, input=MESSAGE, script=f'exec "$@" 1<{envelope}')
     points = strace.deaths(trace, f"{home}/queue")
     assert 15 <= len(points) <= 40
     seen: Counter[str | None] = Counter()
     for name, count in points:
         home = make_home(tmp_path / f"{name}{count}")
-        code = queue_at(home, envelope, strace.kill_at(name, count, [ours("qmail-queue")]))
-        assert code != 0, (name, count)
+        assert queue_at(home, envelope, strace.kill_at(name, count, argv)) != 0, (name, count)
         seen += _states(home)
     # S1 shows in no survey; the first three deaths leave it, with or without a file in pid
     assert set(seen) == {"S2", "S3", "S4"}, seen

@@ -14,7 +14,7 @@ from qmail.queue.names import parse_todo
 from qmail.queue.service import answers
 from tests.queue import strace
 from tests.queue.powercut import Call, Disk, Machine
-from tests.support import environment, ours, spawn, wait_for
+from tests.support import environment, ours, run, spawn, wait_for
 
 
 class Lost(AssertionError):
@@ -140,6 +140,23 @@ def test_a_message_of_many_writes(home: Path, tmp_path: Path, recorder: Recorder
     calls = recorder(home, tmp_path, message)
     assert [call.name for call in calls].count("write") >= 4
     prove(calls, message, recipients)
+
+
+@pytest.mark.parametrize(("envelope", "code"), [(ENVELOPE[:-1], 54), (b"Fa\0x\0", 91), (b"F" + b"a" * 1003 + b"\0", 11)])
+def test_a_message_refused_is_never_in_todo(home: Path, tmp_path: Path, envelope: bytes, code: int) -> None:
+    (tmp_path / "envelope").write_bytes(envelope)
+    line = strace.traced([ours("qmail-queue")], tmp_path / "trace")
+    script = ["/bin/sh", "-c", f'exec "$@" 1<{tmp_path}/envelope', "sh", *line]
+    assert run(script, env=environment(QMAILHOME=str(home)), input=MESSAGE).returncode == code
+    (trace,) = tmp_path.glob("trace.*")
+    calls = strace.parse(trace.read_text(), f"{home}/queue")
+    assert {call.name for call in calls} >= {"create", "truncate", "unlink"}
+    machine = Machine()
+    for call in calls:
+        machine.do(call)
+        assert not any(path.startswith("todo/") for disk in machine.disks() for path in disk)
+    assert machine.now() == {}
+    assert not machine.acknowledged
 
 
 def test_the_proof_fails_without_any_one_fsync(home: Path, tmp_path: Path) -> None:

@@ -340,6 +340,16 @@ def test_an_envelope_may_skip_the_scanner(home: Path) -> None:
     assert queue(home, b"Fa\0Tb\0Q\0", env={"QHPSI": scanner(home, "exit 1")}).returncode == 0
 
 
+def test_many_at_once(home: Path) -> None:
+    (home / "envelope").write_bytes(ENVELOPE)
+    script = f'for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo "body $n" | {ours("qmail-queue")} 1<{home}/envelope & done; wait'
+    assert run(["/bin/sh", "-c", script], env=environment(QMAILHOME=str(home))).returncode == 0
+    states, oddities = survey(f"{home}/queue", 23)
+    assert (list(states.values()), oddities) == (["S4"] * 12, [])
+    bodies = {path.read_bytes().partition(b"\n")[2] for path in home.glob("queue/mess/*/*")}
+    assert bodies == {b"body %d\n" % number for number in range(1, 13)}
+
+
 def test_two_homes_do_not_mix(tmp_path: Path) -> None:
     one, two = make_home(tmp_path / "one"), make_home(tmp_path / "two")
     assert queue(one).returncode == 0
