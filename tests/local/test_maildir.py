@@ -1,0 +1,221 @@
+"""The Maildir writer: names, contents, order of its system calls, troubles, parallel writers, sudden death."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from qmail.local import maildir
+from qmail.local.maildir import NO_MAILDIR, TIMEOUT, TROUBLE, UNREADABLE, Name, deliver, host_part
+from qmail.local.message import BLOCK, Message
+from qserver.base.errors import Die
+from tests.local.conftest import MESSAGE, Person
+from tests.support import peer, run, spawn, wait_for
+
+HEAD = b"Return-Path: <s@x.org>\nDelivered-To: joe@example.org\n"
+NAME = re.compile(r"(\d+)\.I([0-9a-f]+)V([0-9a-f]+)M(\d+)P(\d+)\.(.+)")
+
+
+def files(box: Path) -> list[Path]:
+    return sorted(path for folder in ("tmp", "new", "cur") for path in (box / folder).iterdir())
+
+
+@pytest.fixture
+def box(joe: Person) -> Path:
+    return joe.maildir()
+
+
+def message(path: Path, data: bytes = MESSAGE) -> Message:
+    path.write_bytes(data)
+    return Message(os.open(path, os.O_RDONLY))
+
+
+def put(box: Path, data: Message) -> str:
+    """Deliver in this process; the text of the trouble there was."""
+    try:
+        deliver(os.fsencode(box) + b"/", HEAD, data)
+    except Die as death:
+        assert death.code == 111
+        return death.text
+    finally:
+        os.close(data.fd)
+    return ""
+
+
+def test_delivery(joe: Person, box: Path) -> None:
+    before = int(time.time())
+    done = joe.deliver(default="./Maildir/")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"did 1+0+0\n", b"")
+    (path,) = files(box)
+    assert path.read_bytes() == HEAD + MESSAGE
+    status = path.stat()
+    assert (status.st_mode & 0o7777, status.st_nlink) == (0o600, 1)
+    seconds, inode, device, micros, pid, host = NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
+    assert path.parent.name == "new"
+    assert (int(inode, 16), int(device, 16)) == (status.st_ino, status.st_dev)
+    assert before <= int(seconds) <= time.time() and int(micros) < 1_000_000 and int(pid) > 1
+    assert host == host_part(os.uname().nodename)
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 7])
+def test_sizes(tmp_path: Path, box: Path, size: int) -> None:
+    assert put(box, message(tmp_path / "m", b"x" * size)) == ""
+    assert [path.read_bytes() for path in files(box)] == [HEAD + b"x" * size]
+
+
+def test_names() -> None:
+    name = Name(1_700_000_000_000_042, 99, "h")
+    assert name.temporary() == "tmp/1700000000.M42P99.h"
+    status = os.stat("/")
+    assert name.final(status) == f"new/1700000000.I{status.st_ino:x}V{status.st_dev:x}M42P99.h"
+    assert host_part("a/b:c") == "a057b072c"
+    assert host_part("x" * 64) == "x" * 63
+
+
+def test_a_name_that_is_taken(tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1_000_000_000, 1_000_000_000, 2_000_000_000])
+    pauses: list[float] = []
+    monkeypatch.setattr(maildir.time, "time_ns", lambda: next(times))
+    monkeypatch.setattr(maildir.time, "sleep", pauses.append)
+    (box / Name(1_000_000, os.getpid(), host_part(os.uname().nodename)).temporary()).touch()
+    assert put(box, message(tmp_path / "m")) == ""
+    assert len(pauses) == 2 and pauses[0] == 2
+    assert [path.parent.name for path in files(box)] == ["new", "tmp"]
+
+
+def test_a_name_that_stays_taken(tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(maildir.time, "time_ns", lambda: 1_000_000_000)
+    monkeypatch.setattr(maildir.time, "sleep", pauses.append)
+    taken = box / Name(1_000_000, os.getpid(), host_part(os.uname().nodename)).temporary()
+    taken.write_bytes(b"another's")
+    assert put(box, message(tmp_path / "m")) == TROUBLE
+    assert len(pauses) == 2
+    assert taken.read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize("default", ["./nowhere/", "./message/", "./Maildir/new/deeper/"])
+def test_no_maildir(joe: Person, box: Path, default: str) -> None:
+    (joe.home / "message").touch()
+    done = joe.deliver(default=default)
+    assert (done.returncode, done.stdout, done.stderr) == (111, b"", NO_MAILDIR.encode() + b"\n")
+
+
+@pytest.mark.parametrize("folder", ["tmp", "new"])
+def test_a_folder_is_missing(joe: Person, box: Path, folder: str) -> None:
+    (box / folder).rmdir()
+    done = joe.deliver(default="./Maildir/")
+    assert (done.returncode, done.stdout, done.stderr) == (111, b"", TROUBLE.encode() + b"\n")
+    assert [path for path in box.rglob("*") if path.is_file()] == []
+
+
+def test_an_unreadable_message(box: Path) -> None:
+    assert put(box, Message(os.open("/", os.O_RDONLY))) == UNREADABLE
+    assert files(box) == []
+
+
+def test_a_message_that_cannot_be_rewound(box: Path) -> None:
+    r, w = os.pipe()
+    os.close(w)
+    assert put(box, Message(r)) == "Unable to rewind message. (#4.3.0)"
+    assert files(box) == []
+
+
+def test_a_delivery_that_takes_a_day(tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildir, "DEADLINE", 1)
+
+    class Slow(Message):
+        __slots__ = ()
+
+        def blocks(self):  # type: ignore[no-untyped-def]
+            yield b"begun"
+            signal.pause()
+
+    (tmp_path / "m").touch()
+    assert put(box, Slow(os.open(tmp_path / "m", os.O_RDONLY))) == TIMEOUT
+    assert files(box) == []
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.alarm(0) == 0
+
+
+def test_a_limit_on_file_sizes_is_an_error_like_others(joe: Person, box: Path) -> None:
+    joe.message.write_bytes(b"x" * 100_000)
+    argv = ["/bin/sh", "-c", 'ulimit -f 20; exec "$@" <"$0"', str(joe.message), *joe.argv(default="./Maildir/")]
+    done = run(argv, env=joe.env())
+    assert (done.returncode, done.stderr) == (111, TROUBLE.encode() + b"\n")
+    assert files(box) == []
+
+
+@pytest.mark.root
+def test_full_disk(joe: Person, tmp_path: Path) -> None:
+    disk = joe.home / "disk"
+    disk.mkdir()
+    if run([peer("mount"), "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", str(disk)]).returncode:
+        pytest.skip("unable to mount a tmpfs")
+    try:
+        box = joe.maildir("disk/Maildir")
+        done = joe.deliver(default="./disk/Maildir/", message=b"x" * 1_000_000)
+        assert (done.returncode, done.stdout, done.stderr) == (111, b"", TROUBLE.encode() + b"\n")
+        assert files(box) == []
+        assert joe.deliver(default="./disk/Maildir/", message=MESSAGE).returncode == 0
+        done = joe.deliver(default="./disk/mbox", message=b"x" * 1_000_000)
+        assert (done.returncode, done.stderr) == (111, b"Unable to write ./disk/mbox: out of disk space. (#4.3.0)\n")
+        assert (disk / "mbox").read_bytes() == b""
+        assert len(files(box)) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_parallel_writers_lose_and_double_nothing(joe: Person, box: Path) -> None:
+    def one(number: int) -> int:
+        path = joe.home.parent / f"m{number}"
+        path.write_bytes(b"number %d\n" % number)
+        return joe.run(joe.argv(default="./Maildir/\n./Maildir/"), path).returncode
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(one, range(24))) == {0}
+    found = sorted(path.read_bytes() for path in files(box))
+    assert found == sorted([HEAD + b"number %d\n" % number for number in range(24)] * 2)
+
+
+def test_killed_while_writing(joe: Person, box: Path) -> None:
+    """A message that takes long (a terabyte of nothing) is cut off by kill -9: only tmp has a part of it."""
+    with joe.message.open("wb") as file:
+        file.write(b"\n\n")
+        file.truncate(1 << 40)
+    with joe.message.open("rb") as file, spawn(joe.argv(default="./Maildir/"), env=joe.env(), stdin=file) as process:
+        wait_for(lambda: any(path.stat().st_size > 0 for path in (box / "tmp").iterdir()))
+        process.kill()
+        process.wait(10)
+    assert [path.parent.name for path in files(box)] == ["tmp"]
+    for path in files(box):
+        path.unlink()
+
+
+def test_order_of_system_calls(joe: Person, box: Path, tmp_path: Path) -> None:
+    strace = peer("strace")
+    if run([strace, "-o", "/dev/null", "/bin/true"]).returncode:
+        pytest.skip("strace may not trace here")
+    calls = "openat,write,fsync,close,link,linkat,unlink,unlinkat"
+    argv = [strace, "-y", "-o", str(tmp_path / "trace"), "-e", f"trace={calls}", *joe.argv(default="./Maildir/")]
+    assert joe.run(argv, joe.message).returncode == 0
+    lines = [line for line in (tmp_path / "trace").read_text().splitlines() if "/Maildir" in line]
+    steps = [
+        r'openat\(.*"tmp/\d+\.M\d+P\d+\..*O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0644\) = ',
+        r"write\(\d+<.*/Maildir/tmp/.*>, \"Return-Path: ",
+        r"fsync\(\d+<.*/Maildir/tmp/.*>\) += 0",
+        r"close\(\d+<.*/Maildir/tmp/.*>\) += 0",
+        r'linkat\(.*"tmp/\d.*"new/\d+\.I.*\) = 0',
+        r'unlinkat\(.*"tmp/\d.*\) = 0',
+        r"fsync\(\d+<.*/Maildir/new>\) += 0",
+    ]
+    at = 0
+    for step in steps:
+        at = next((i + 1 for i, line in enumerate(lines[at:], at) if re.match(step, line)), 0)
+        assert at, f"{step} not in order in\n" + "\n".join(lines)
