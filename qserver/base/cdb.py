@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from itertools import accumulate
+from _operator import add, mod
+from itertools import accumulate, repeat
 from struct import Struct, pack, unpack
 
 from qserver.base.files import fsync_directory, write_all
@@ -215,10 +216,12 @@ class CdbWriter:
         block = b"".join(parts)
         if self._position + len(block) > LIMIT:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        lengths = [8 + size + data_size for size, data_size in zip(sizes, data_sizes, strict=True)]
+        lengths = map(add, map(add, sizes, data_sizes), repeat(PAIR.size))
+        positions = list(accumulate(lengths, initial=self._position))[:-1]
         into = [bucket.append for bucket in self._buckets]
-        for h, position in zip(hashes_of(keys), accumulate(lengths, initial=self._position), strict=False):
-            into[h & 255](position << 32 | h)
+        hashes = packed_hashes(keys)
+        for lowest, slot in zip(hashes[::4], _slots(hashes, positions), strict=True):
+            into[lowest](slot)
         write_all(self._fd, block)
         self._position += len(block)
         self._keys, self._data, self._size = [], [], 0
@@ -240,26 +243,46 @@ class CdbWriter:
         os.fsync(self._fd)
 
 
+def _slots(hashes: bytes, positions: list[int]) -> tuple[int, ...]:
+    """Slots of hash tables as numbers: position above hash."""
+    count = len(positions)
+    packed = pack(f"<{count}I", *positions)
+    slots = bytearray(8 * count)
+    for octet in range(4):
+        slots[octet::8] = hashes[octet::4]
+        slots[octet + 4 :: 8] = packed[octet::4]
+    return unpack(f"<{count}Q", slots)
+
+
 def _table(bucket: list[int]) -> bytes:
-    """One hash table: its slots (position and hash in one number) inserted in input order with linear probing."""
-    slots = 2 * len(bucket)
-    table = [0] * slots
-    for slot in bucket:
-        at = (slot >> 8 & 0xFFFFFF) % slots
+    """One hash table: its slots inserted in input order with linear probing."""
+    size = 2 * len(bucket)
+    table = [0] * size
+    for start, slot in zip(map(mod, _upper_bits(bucket), repeat(size)), bucket, strict=True):
+        at = start
         while table[at]:
-            at = at + 1 if at + 1 < slots else 0
+            at = at + 1 if at + 1 < size else 0
         table[at] = slot
-    return pack(f"<{slots}Q", *table)
+    return pack(f"<{size}Q", *table)
 
 
-def hashes_of(keys: list[bytes]) -> list[int]:
-    """The hashes of many keys, all at once: column by column over 40-bit lanes of one long number.
+def _upper_bits(slots: list[int]) -> tuple[int, ...]:
+    """The hashes of these slots without their lowest octets."""
+    packed = pack(f"<{len(slots)}Q", *slots)
+    upper = bytearray(4 * len(slots))
+    for octet in range(3):
+        upper[octet::4] = packed[octet + 1 :: 8]
+    return unpack(f"<{len(slots)}I", upper)
+
+
+def packed_hashes(keys: list[bytes]) -> bytes:
+    """The hashes of many keys, 4 octets each, all at once: column by column over 40-bit lanes of one long number.
 
     Shorter keys are filled with NULs on the left. From 0, NULs lead to 0 and SEED to the hash of the empty key.
     """
     width = max(map(len, keys))
     if width > WIDEST:
-        return [hash_of(key) for key in keys]
+        return pack(f"<{len(keys)}I", *map(hash_of, keys))
     width += len(SEED)
     rows = b"".join([(SEED + key).rjust(width, b"\0") for key in keys])
     mask = int.from_bytes(b"\xff\xff\xff\xff\0" * len(keys), "little")
@@ -269,10 +292,10 @@ def hashes_of(keys: list[bytes]) -> list[int]:
         lanes[::LANE] = rows[column::width]
         h = (h * 33 & mask) ^ int.from_bytes(lanes, "little")
     packed = h.to_bytes(LANE * len(keys), "little")
-    halves = bytearray(4 * len(keys))
+    hashes = bytearray(4 * len(keys))
     for octet in range(4):
-        halves[octet::4] = packed[octet::LANE]
-    return list(unpack(f"<{len(keys)}I", halves))
+        hashes[octet::4] = packed[octet::LANE]
+    return bytes(hashes)
 
 
 def write_cdb(path: str, temporary: str, records: Iterable[tuple[bytes, bytes]], mode: int = 0o644) -> None:
