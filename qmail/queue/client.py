@@ -75,10 +75,15 @@ def open_queue(home: str, env: Mapping[str, str]) -> QueueClient:
     try:
         service = handover.connect(service_socket(home))
     except OSError:
-        if os.geteuid() == 0:  # the command drops to the queue's owner, a process that goes on cannot
-            return ProgramQueue(os.path.abspath(chain.find(sibling("qmail-queue", env), env.get("PATH"))), home, env)
-        return BrokenQueue(codes.NO_QUEUE)
+        return _command(home, env) if os.geteuid() == 0 else BrokenQueue(codes.NO_QUEUE)
     return ServiceQueue(service, env)
+
+
+def _command(home: str, env: Mapping[str, str]) -> ProgramQueue:
+    """For root without a service: qmail-queue itself drops to the queue's owner; a process that goes on cannot."""
+    there = {**env, "QMAILHOME": os.path.abspath(home)}
+    program = chain.find(sibling("qmail-queue", there), env.get("PATH"))
+    return ProgramQueue(os.path.abspath(program), home, there)
 
 
 def _records(sender: bytes, recipients: Iterable[bytes]) -> bytes:

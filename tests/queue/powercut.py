@@ -113,6 +113,12 @@ class Machine:
             "ack": self._acknowledge,
         }
 
+    def found(self, data: bytes, *paths: str) -> None:
+        """A file that was there, safely and under these names, before the trace began."""
+        self._files.append(_File(data))
+        for path in paths:
+            self._directory(posixpath.dirname(path)).safe[posixpath.basename(path)] = len(self._files) - 1
+
     def do(self, call: Call) -> None:
         """One call of the trace."""
         self._calls[call.name](call)

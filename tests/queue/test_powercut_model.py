@@ -72,6 +72,16 @@ def test_a_truncation_is_a_change() -> None:
     assert {disk["d/a"] for disk in found} == {b"1234", b""}
 
 
+def test_what_was_there_before_is_sure_until_it_is_changed() -> None:
+    machine = Machine()
+    machine.found(b"old", "d/a", "e/b")
+    assert list(machine.disks()) == [{"d/a": b"old", "e/b": b"old"}]
+    machine.do(Call("unlink", "d/a"))
+    machine.do(Call("open", "e/b", fd=3))
+    machine.do(Call("fsync", fd=3))
+    assert sorted(machine.disks(), key=repr) == [{"d/a": b"old", "e/b": b"old"}, {"e/b": b"old"}]
+
+
 def test_the_running_system_sees_everything() -> None:
     machine = Machine()
     for call in (CREATE, WRITE, Call("link", "d/a", "e/b"), Call("unlink", "d/a")):
