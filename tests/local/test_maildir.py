@@ -82,8 +82,8 @@ def test_names() -> None:
 def test_a_name_that_is_taken(tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1_000_000_000, 1_000_000_000, 2_000_000_000])
     pauses: list[float] = []
-    monkeypatch.setattr(maildir.time, "time_ns", lambda: next(times))
-    monkeypatch.setattr(maildir.time, "sleep", pauses.append)
+    monkeypatch.setattr("qmail.local.maildir.time.time_ns", lambda: next(times))
+    monkeypatch.setattr("qmail.local.maildir.time.sleep", pauses.append)
     (box / Name(1_000_000, os.getpid(), host_part(os.uname().nodename)).temporary()).touch()
     assert put(box, message(tmp_path / "m")) == ""
     assert len(pauses) == 2 and pauses[0] == 2
@@ -92,8 +92,8 @@ def test_a_name_that_is_taken(tmp_path: Path, box: Path, monkeypatch: pytest.Mon
 
 def test_a_name_that_stays_taken(tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(maildir.time, "time_ns", lambda: 1_000_000_000)
-    monkeypatch.setattr(maildir.time, "sleep", pauses.append)
+    monkeypatch.setattr("qmail.local.maildir.time.time_ns", lambda: 1_000_000_000)
+    monkeypatch.setattr("qmail.local.maildir.time.sleep", pauses.append)
     taken = box / Name(1_000_000, os.getpid(), host_part(os.uname().nodename)).temporary()
     taken.write_bytes(b"another's")
     assert put(box, message(tmp_path / "m")) == TROUBLE
@@ -186,9 +186,8 @@ def test_parallel_writers_lose_and_double_nothing(joe: Person, box: Path) -> Non
 
 def test_killed_while_writing(joe: Person, box: Path) -> None:
     """A message that takes long (a terabyte of nothing) is cut off by kill -9: only tmp has a part of it."""
-    with joe.message.open("wb") as file:
-        file.write(b"\n\n")
-        file.truncate(1 << 40)
+    joe.message.write_bytes(b"\n\n")
+    os.truncate(joe.message, 1 << 40)
     with joe.message.open("rb") as file, spawn(joe.argv(default="./Maildir/"), env=joe.env(), stdin=file) as process:
         wait_for(lambda: any(path.stat().st_size > 0 for path in (box / "tmp").iterdir()))
         process.kill()

@@ -62,7 +62,8 @@ mail = st.lists(st.sampled_from([b">", b"F", b"Fr", b"From ", b"From", b"\n", b"
 
 @given(mail, st.lists(st.integers(1, 7), min_size=1, max_size=40))
 def test_quoting_does_not_depend_on_blocks(data: bytes, sizes: list[int]) -> None:
-    blocks, at = [], 0
+    blocks: list[bytes] = []
+    at = 0
     while at < len(data):
         size = sizes[len(blocks) % len(sizes)]
         blocks.append(data[at : at + size])
@@ -162,7 +163,7 @@ def test_where_locks_do_not_work_it_goes_on(tmp_path: Path, joe: Person, monkeyp
     def flock(fd: int, operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(mbox.fcntl, "flock", flock)
+    monkeypatch.setattr("qmail.local.mbox.fcntl.flock", flock)
     assert put(tmp_path / "mbox", Message(os.open(joe.message, os.O_RDONLY))) == ""
     assert (tmp_path / "mbox").read_bytes() == b"From x\n" + QUOTED + b"\n"
 

@@ -29,7 +29,7 @@ RECORDS = {
 
 
 def fields(user: User | None) -> tuple[bytes, int, int, bytes, bytes, bytes] | None:
-    return user and (user.name, user.uid, user.gid, user.home, user.dash, user.extension)
+    return None if user is None else (user.name, user.uid, user.gid, user.home, user.dash, user.extension)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_home_that_cannot_be_looked_at_now(home: Path, accounts: Accounts, mon
     def stat(path: object) -> os.stat_result:
         raise OSError(errno.ESTALE, "stale")
 
-    monkeypatch.setattr(users.os, "stat", stat)
+    monkeypatch.setattr("qmail.local.users.os.stat", stat)
     with pytest.raises(UserTrouble) as caught:
         account_user(b"joe", env_of(home))
     monkeypatch.undo()
