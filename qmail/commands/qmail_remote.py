@@ -8,7 +8,8 @@ DESCRIPTION
     (accepted), h (permanent failure) or s (temporary failure), then for the message K, Z or D.
 ENVIRONMENT
     QMAILHOME    the qmail home
-    DNSCACHEIP   name servers to ask instead of those in resolv.conf
+    DNSCACHEIP   name servers to ask instead of those in resolv.conf: addresses between blanks, with %interface where that
+                 is needed, and with #port for a server that is not on port 53
 FILES
     control/helohost (default me), timeoutconnect (60), timeoutremote (1200), smtproutes, domainips, outgoingip
     queue/lock/tcpto   hosts that did not answer lately

@@ -23,8 +23,9 @@ SOCKET_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 def preload() -> None:
     """Import the DNS client and its library, which are otherwise imported at the first look-up."""
+    from qserver.net import lookup
 
-    import qserver.net.lookup  # noqa: F401
+    lookup.preload()
 
 
 class Settings:

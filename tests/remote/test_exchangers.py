@@ -13,6 +13,7 @@ from qmail.remote.reports import Verdict
 from tests.net.responder import Responder
 from tests.remote.servers import smtp_server
 from tests.remote.test_smtp import OK, deliver, home, remote
+from tests.support import BIN, ROOT, run
 
 __all__ = ["home"]
 
@@ -156,6 +157,17 @@ def test_the_command_delivers_through_a_relay_named_in_a_route(dns: Responder, h
         (home / "control/smtproutes").write_text(f"there.example:{relay};{server.port}\n")
         assert remote(home, "there.example", "me@here.example", "you@there.example", DNSCACHEIP=dns.server) == OK
     assert len(server.talks) == 1
+
+
+def test_after_preload_a_delivery_imports_no_part_of_the_dns_client() -> None:
+    probe = (
+        "import sys; import qmail.remote; qmail.remote.preload(); before = set(sys.modules)\n"
+        "from qmail.remote.exchangers import Names, host_addresses\n"
+        "try: host_addresses(b'x.example', Names({'DNSCACHEIP': '127.0.0.1#1'}))\n"
+        "except Exception as error: print(type(error).__name__, *sorted(set(sys.modules) - before))"
+    )
+    done = run([str(BIN / "python"), "-c", probe], cwd=ROOT)
+    assert (done.stderr, done.stdout.split()) == (b"", [b"Verdict"])
 
 
 def test_an_empty_route_asks_for_exchangers(dns: Responder, home: Path) -> None:
