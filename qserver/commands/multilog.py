@@ -58,11 +58,11 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     """Open everything, log to the end of the input, and mark the logs as complete."""
     os.umask(0o022)
     signals.default(signals.SIGCHLD)
-    wakeup = signals.WakeUp(loop.CAUGHT)
     try:
         start = os.open(".", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise fatal("multilog", "unable to switch to current directory", error) from None
+    wakeup = signals.WakeUp(loop.CAUGHT)  # not before: descriptor 0 may be closed, and must not be taken for the input
     script = parse(argv[1:])
     takers: list[tuple[Selection, Taker]] = []
     for action in script.actions:

@@ -87,18 +87,21 @@ class LocalTimes:
         numbers = struct.unpack(">" + count * "QI", binascii.unhexlify(labels))
         seconds = self._seconds
         for label in set(numbers[::2]).difference(seconds):
-            self._second(label)
+            if not self._second(label):
+                return None
         parts: list[bytes | int] = [b""] * (3 * count)
         parts[::3] = map(seconds.__getitem__, numbers[::2])
         parts[1::3] = numbers[1::2]
         parts[2::3] = map(rest_of, lines)
-        return None if b"" in parts[::3] else (b"%b%09d%b\n" * count) % tuple(parts)
+        return (b"%b%09d%b\n" * count) % tuple(parts)
 
     def _second(self, label: int) -> bytes:
         """`YYYY-MM-DD HH:MM:SS.` of a TAI64 label; nothing if it is not representable."""
         found = self._seconds.get(label)
         if found is None:
-            found = self._seconds[label] = _text(label)
+            found = _text(label)
+            if found:
+                self._seconds[label] = found
         return found
 
     def _line(self, line: bytes) -> bytes:

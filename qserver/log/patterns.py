@@ -101,7 +101,7 @@ def _tests(patterns: tuple[Pattern, ...], names: dict[str, object]) -> list[Test
 def _decision(tests: list[Test], names: dict[str, object]) -> str:
     """Python's expression for "`line` is selected"; what it calls is put into `names`."""
     decision = "True"
-    for number, (selects, test, _) in enumerate(tests, 1):
+    for number, (selects, test, _) in enumerate(_cheapest_first(tests), 1):
         if number % DEEPEST == 0:
             earlier = f"earlier_{len(names)}"
             names[earlier] = eval(f"lambda line: ({decision})", names)
@@ -111,6 +111,17 @@ def _decision(tests: list[Test], names: dict[str, object]) -> str:
         elif decision != str(selects):
             decision = f"{selects} if {test} else {decision}"
     return decision
+
+
+def _cheapest_first(tests: list[Test]) -> list[Test]:
+    """The tests, those of one sign beside each other so ordered that a short expression is evaluated before a long one."""
+    ordered: list[Test] = []
+    for test in tests:
+        at = len(ordered)
+        while at and ordered[at - 1][0] == test[0] and len(ordered[at - 1][1]) < len(test[1]) and ordered[at - 1][1] != "True":
+            at -= 1
+        ordered.insert(at, test)
+    return ordered
 
 
 def star_test(text: bytes) -> tuple[str, bytes]:
