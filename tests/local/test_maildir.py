@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from qmail.local.maildir import NO_MAILDIR, TIMEOUT, TROUBLE, UNREADABLE, Name, 
 from qmail.local.message import BLOCK, Message
 from qserver.base.errors import Die
 from tests.local.conftest import MESSAGE, Person
+from tests.queue.powercut import Call, Machine
+from tests.queue.strace import command, kill_at
 from tests.support import peer, run, spawn, wait_for
 
 HEAD = b"Return-Path: <s@x.org>\nDelivered-To: joe@example.org\n"
@@ -197,24 +200,85 @@ def test_killed_while_writing(joe: Person, box: Path) -> None:
         path.unlink()
 
 
-def test_order_of_system_calls(joe: Person, box: Path, tmp_path: Path) -> None:
-    strace = peer("strace")
-    if run([strace, "-o", "/dev/null", "/bin/true"]).returncode:
-        pytest.skip("strace may not trace here")
-    calls = "openat,write,fsync,close,link,linkat,unlink,unlinkat"
-    argv = [strace, "-y", "-o", str(tmp_path / "trace"), "-e", f"trace={calls}", *joe.argv(default="./Maildir/")]
+CALLS = "openat,write,fsync,close,link,linkat,unlink,unlinkat,exit_group"
+CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)(?:<.*>)?$")
+WHOLE = HEAD + MESSAGE
+
+
+def trace(joe: Person, directory: Path) -> list[tuple[str, str, int]]:
+    """(system call, arguments, result) of one delivery, as far as they concern the Maildir; descriptors with their paths."""
+    argv = [command(), "-y", "-o", str(directory / "trace"), "-e", f"trace={CALLS}", *joe.argv(default="./Maildir/")]
     assert joe.run(argv, joe.message).returncode == 0
-    lines = [line for line in (tmp_path / "trace").read_text().splitlines() if "/Maildir" in line]
-    steps = [
-        r'openat\(.*"tmp/\d+\.M\d+P\d+\..*O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0644\) = ',
-        r"write\(\d+<.*/Maildir/tmp/.*>, \"Return-Path: ",
-        r"fsync\(\d+<.*/Maildir/tmp/.*>\) += 0",
-        r"close\(\d+<.*/Maildir/tmp/.*>\) += 0",
-        r'linkat\(.*"tmp/\d.*"new/\d+\.I.*\) = 0',
-        r'unlinkat\(.*"tmp/\d.*\) = 0',
-        r"fsync\(\d+<.*/Maildir/new>\) += 0",
-    ]
+    found = []
+    for line in (directory / "trace").read_text().splitlines():
+        match = CALL.match(line)
+        if match and ("/Maildir" in line or match[1] == "exit_group"):
+            found.append((match[1], match[2], int(match[3].replace("?", "0"))))
+    return found
+
+
+def test_order_of_system_calls(joe: Person, box: Path, tmp_path: Path) -> None:
+    steps = iter(trace(joe, tmp_path))
+    for name, arguments in (
+        ("openat", r'.*"tmp/\d+\.M\d+P\d+\..*O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0644'),
+        ("write", r"\d+<.*/Maildir/tmp/.*>, \"Return-Path: .*"),
+        ("fsync", r"\d+<.*/Maildir/tmp/.*>"),
+        ("close", r"\d+<.*/Maildir/tmp/.*>"),
+        ("linkat", r'.*"tmp/\d.*"new/\d+\.I.*'),
+        ("unlinkat", r'.*"tmp/\d.*'),
+        ("fsync", r"\d+<.*/Maildir/new>"),
+        ("exit_group", "0"),
+    ):
+        assert any(call[0] == name and re.fullmatch(arguments, call[1]) for call in steps), (name, arguments)
+
+
+def moves(found: list[tuple[str, str, int]]) -> Iterator[Call]:
+    """The trace as the model of a disk takes it."""
     at = 0
-    for step in steps:
-        at = next((i + 1 for i, line in enumerate(lines[at:], at) if re.match(step, line)), 0)
-        assert at, f"{step} not in order in\n" + "\n".join(lines)
+    for name, arguments, result in found:
+        strings = re.findall(r'"(.*?)"', arguments)
+        fd = int(arguments.split("<")[0]) if arguments[0].isdigit() else -1
+        if name == "openat" and "O_PATH" not in arguments:
+            yield Call("create" if "O_CREAT" in arguments else "open", strings[0], fd=result)
+        elif name == "write":
+            yield Call("write", fd=fd, data=WHOLE[at : at + result])
+            at += result
+        elif name in ("fsync", "close"):
+            yield Call(name, fd=fd)
+        elif name in ("linkat", "unlinkat"):
+            yield Call(name.removesuffix("at"), *strings)
+        elif name == "exit_group":
+            yield Call("ack")
+
+
+def test_no_power_cut_shows_half_a_message_or_loses_a_delivered_one(joe: Person, box: Path, tmp_path: Path) -> None:
+    machine = Machine()
+    states = 0
+    for call in [*moves(trace(joe, tmp_path)), Call("close")]:
+        for disk in machine.disks():
+            states += 1
+            delivered = [data for path, data in disk.items() if path.startswith("new/")]
+            assert delivered == [WHOLE] or (not delivered and not machine.acknowledged), call
+        machine.do(call)
+    assert machine.acknowledged and states > 20
+
+
+def test_killed_at_every_system_call(joe: Person, box: Path, tmp_path: Path) -> None:
+    """new/ has the whole message or nothing; what is left in tmp/ is one file at most."""
+    found = trace(joe, tmp_path)
+    names = [name for name, _, _ in found]
+    for path in files(box):
+        path.unlink()
+    lines = (tmp_path / "trace").read_text().splitlines()
+    for name in dict.fromkeys(names):
+        every = [line for line in lines if line.startswith(name + "(")]
+        for count, line in enumerate(every, 1):
+            if "/Maildir" not in line and name != "exit_group":
+                continue
+            done = joe.run(kill_at(name, count, joe.argv(default="./Maildir/")), joe.message)
+            assert done.returncode == -signal.SIGKILL
+            kinds = [(path.parent.name, path.read_bytes()) for path in files(box)]
+            assert [data for folder, data in kinds if folder == "new"] in ([], [WHOLE])
+            assert len([folder for folder, _ in kinds if folder == "tmp"]) <= 1
+            for path in files(box):
+                path.unlink()

@@ -19,7 +19,8 @@ from qmail.local.mbox import LOCKED, deliver, quoted
 from qmail.local.message import Message
 from qserver.base.errors import Die
 from tests.local.conftest import MESSAGE, Person
-from tests.support import peer, run, spawn
+from tests.queue.strace import command
+from tests.support import run, spawn
 
 FROM_LINE = re.compile(rb"From s@x\.org (Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \d{4}\n")
 HEAD = b"Return-Path: <s@x.org>\nDelivered-To: joe@example.org\n"
@@ -184,11 +185,8 @@ def test_parallel_writers_do_not_mix(joe: Person) -> None:
 
 
 def test_a_new_file_and_its_entry_are_synced(joe: Person, tmp_path: Path) -> None:
-    strace = peer("strace")
-    if run([strace, "-o", "/dev/null", "/bin/true"]).returncode:
-        pytest.skip("strace may not trace here")
     for synced in (["mbox", "joe"], ["mbox"]):
-        argv = [strace, "-y", "-o", str(tmp_path / "trace"), "-e", "trace=fsync", *joe.argv(default="./mbox")]
+        argv = [command(), "-y", "-o", str(tmp_path / "trace"), "-e", "trace=fsync", *joe.argv(default="./mbox")]
         assert joe.run(argv, joe.message).returncode == 0
         trace = (tmp_path / "trace").read_text()
         assert re.findall(r"fsync\(\d+<.*/(\w+)>\) += 0", trace) == synced
