@@ -20,6 +20,8 @@ ONE_SHOTS = (
     "qserver.commands.svstat",
     "qserver.commands.tai64n",
     "qserver.commands.tai64nlocal",
+    "qserver.commands.tcprules",
+    "qserver.commands.tcprulescheck",
     "qmail.commands.qmail_queue",
 )
 TABOO = {
