@@ -72,6 +72,11 @@ def open_queue(home: str, env: Mapping[str, str]) -> QueueClient:
         trouble = trouble_of(home)
         if trouble is not None:
             return BrokenQueue(trouble)
+    return LateQueue(home, env)
+
+
+def _not_ours(home: str, env: Mapping[str, str]) -> QueueClient:
+    """The way to a queue that this process may not write. Raises OSError."""
     try:
         service = handover.connect(service_socket(home))
     except OSError:
@@ -182,6 +187,61 @@ class DirectQueue(QueueClient):
             self._writer.abandon()
             return codes.READ_ERROR
         return codes.READ_ERROR if self._failed and self._code == codes.OK else self._code
+
+
+class LateQueue(QueueClient):
+    """For a queue that is not ours: keeps a small message until its envelope comes.
+
+    So a sender who takes his time holds no worker of the service, and one who breaks off never bothers it.
+    """
+
+    __slots__ = ("_env", "_held", "_home", "_queue", "_size")
+
+    def __init__(self, home: str, env: Mapping[str, str]) -> None:
+        super().__init__()
+        self._home = home
+        self._env = env
+        self._held: list[bytes] = []
+        self._size = 0
+        self._queue: QueueClient | None = None
+
+    def put(self, data: bytes) -> None:
+        """Add bytes; those of a large message are passed on."""
+        if self._failed:
+            return
+        if self._queue is not None:
+            self._queue.put(data)
+            return
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= BLOCK:
+            self._open()
+
+    def _open(self) -> QueueClient:
+        try:
+            self._queue = _not_ours(self._home, self._env)
+        except OSError:
+            self._queue = BrokenQueue(codes.NOT_RUN)
+        self.qp = self._queue.qp
+        self._queue.put(b"".join(self._held))
+        self._held = []
+        return self._queue
+
+    def fail(self) -> None:
+        """Throw away what is held."""
+        super().fail()
+        self._held = []
+        if self._queue is not None:
+            self._queue.fail()
+
+    def envelope(self, sender: bytes, recipients: Iterable[bytes], skip_scanner: bool = False) -> None:
+        """Pass on what is held, then the envelope."""
+        if not self._failed:
+            (self._queue or self._open()).envelope(sender, recipients, skip_scanner)
+
+    def close(self) -> int:
+        """The answer of whoever got the message; 54 when nobody did."""
+        return codes.READ_ERROR if self._queue is None else self._queue.close()
 
 
 class PipeQueue(QueueClient):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qmail.queue.client import DirectQueue, NullQueue, ProgramQueue, ServiceQueue, open_queue
+from qmail.queue.client import DirectQueue, LateQueue, NullQueue, ProgramQueue, open_queue
 from qmail.queue.names import parse_todo
 from qmail.queue.service import answers
 from qmail.queue.trigger import Trigger
@@ -274,19 +274,64 @@ def test_root_without_a_service_starts_qmail_queue(shared_home: Path) -> None:
 
 
 @pytest.mark.root
-def test_root_with_a_service_uses_it(shared_home: Path) -> None:
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_root_with_a_service_uses_it(shared_home: Path, size: int) -> None:
     env = environment(QMAILHOME=str(shared_home))
     with spawn([ours("qmail-queued")], env=env):
         wait_for(lambda: answers(f"{shared_home}/run/queue.sock"))
         queue = open_queue(str(shared_home), env)
-        assert isinstance(queue, ServiceQueue)
-        queue.put(b"x")
+        assert isinstance(queue, LateQueue)
+        queue.put(b"x" * size)
         queue.envelope(b"a", [b"b"])
         assert queue.close() == 0
     (todo,) = shared_home.glob("queue/todo/*/*")
     envelope = parse_todo(todo.read_bytes())
     assert (envelope.uid, envelope.pid) == (0, os.getpid())
     assert todo.stat().st_uid == OWNER
+    (mess,) = shared_home.glob("queue/mess/*/*")
+    assert mess.read_bytes().partition(b"\n")[2] == b"x" * size
+
+
+@pytest.fixture
+def late(home: Path, monkeypatch: pytest.MonkeyPatch) -> LateQueue:
+    """A client of a queue that is taken for somebody else's."""
+    monkeypatch.setattr("qmail.queue.site.Site.may_write", lambda site: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    queue = open_queue(str(home), {})
+    assert isinstance(queue, LateQueue)
+    return queue
+
+
+@pytest.mark.parametrize("size", [0, 10, 1_000_000])
+def test_a_small_message_holds_no_worker_until_it_is_complete(home: Path, late: LateQueue, size: int) -> None:
+    late.put(b"a small start")
+    with spawn([ours("qmail-queued")], env=environment(QMAILHOME=str(home))):  # it was not there when the message began
+        wait_for(lambda: answers(f"{home}/run/queue.sock"))
+        late.put(b"x" * size)
+        late.envelope(b"a", [b"b"])
+        assert (late.close(), late.qp) == (0, os.getpid())
+    (mess,) = home.glob("queue/mess/*/*")
+    assert mess.read_bytes().partition(b"\n")[2] == b"a small start" + b"x" * size
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_without_a_service_there_is_no_queue(late: LateQueue, size: int) -> None:
+    late.put(b"x" * size)
+    late.envelope(b"a", [b"b"])
+    assert late.close() == 62
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_late_client_that_fails_or_has_no_envelope(home: Path, late: LateQueue, size: int) -> None:
+    with spawn([ours("qmail-queued")], env=environment(QMAILHOME=str(home))):
+        wait_for(lambda: answers(f"{home}/run/queue.sock"))
+        late.put(b"x" * size)
+        if size == 10:
+            late.fail()
+            late.put(b"x" * 1_000_000)
+            late.envelope(b"a", [b"b"])
+        assert late.close() == 54
+    assert files(home) == []
 
 
 @pytest.mark.root
