@@ -90,7 +90,10 @@ def _parse_plain(text: bytes) -> Records | None:
 
 def _has_shape(text: bytes, lines: int) -> bool:
     """Whether every line is an address, one MARK, and then values that begin and end in turn."""
-    shape = text.translate(None, NO_SHAPE).replace(OPENING + CLOSING, b"")
+    shape = text.translate(None, NO_SHAPE)
+    if b"\n" + OPENING in b"\n" + shape.translate(None, b"="):
+        return False
+    shape = shape.replace(OPENING + CLOSING, b"")
     equals = 1
     while OPENING in shape and equals <= MOST_EQUALS:
         shape = shape.replace(OPENING + b"=" * equals + CLOSING, b"")

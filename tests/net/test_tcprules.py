@@ -104,32 +104,16 @@ def test_no_rules_make_an_empty_database(tmp_path: Path) -> None:
         assert (tmp_path / "rules.cdb").stat().st_size == 2048
 
 
-TEXT = st.lists(
-    st.sampled_from(
-        [
-            b"1.2.3.4",
-            b"1.",
-            b"=h",
-            b"j@1.2.3.4",
-            b"j@=h",
-            b":allow",
-            b":deny",
-            b"::1",
-            b"/8",
-            b"-",
-            b"7",
-            b',A="b"',
-            b',B=""',
-            b',C="x=y"',
-        ]
-        + [bytes((octet,)) for octet in b',="\n\n\n\n:#+ \t\0\1\2\3\4\5aD/\xff']
-        + [b'1.2.3.4:allow,A="b",C="d"\n', b"5.6.7.:deny\n", b'=x.y:allow,E="="\n', b'=x:allow,F="1=2=3=4=5=6"\n']
-    ),
-    max_size=14,
-).map(b"".join)
+PIECES = (
+    *(b"1.2.3.4", b"1.", b"=h", b"j@=h", b"j@1.2.3.4", b"::1", b"/8", b"-", b"7"),
+    *(b":allow", b":deny", b":allow,", b":deny,", b'="', b'",', b'"\n', b',A="b"', b',B=""', b',C="x=y"', b',D=":allow,"'),
+    *(bytes((octet,)) for octet in b',="\n\n\n:#+ \t\0\1\2\3\4\5aD/\xff'),
+    *(b'1.2.3.4:allow,A="b",C="d"\n', b"5.6.7.:deny\n", b'=x.y:allow,E="="\n', b'=x:allow,F="1=2=3=4=5=6"\n'),
+)
+TEXT = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(TEXT)
 def test_many_lines_at_once_and_line_by_line_are_the_same(text: bytes) -> None:
     try:
@@ -141,6 +125,12 @@ def test_many_lines_at_once_and_line_by_line_are_the_same(text: bytes) -> None:
     except BadRule as bad:
         actual = (bad.complaint, bad.line)
     assert actual == expected
+
+
+@pytest.mark.parametrize("text", [b'1.2.3.4="+",5.6.7.:deny\n', b':deny="=j@=h",1.2.3.4:allow,A="b"\n', b'=="x",=h:allow\n'])
+def test_settings_before_a_verdict_are_no_rule(text: bytes) -> None:
+    with pytest.raises(BadRule):
+        list(parse(text))
 
 
 def test_plain_lines_are_not_parsed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
