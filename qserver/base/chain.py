@@ -191,12 +191,12 @@ def run_own(name: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except BaseException as error:  # noqa: BLE001 - the outermost loop: a bug must say where it is and stay temporary
-        say(describe(name, "fatal", "internal bug: " + _place(error), None, None))
+        say(describe(name, "fatal", "internal bug: " + place(error), None, None))
         code = 111
     _end(code)
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """`TypeError: text (file.py:12)` of the innermost frame."""
     where, trace = "", error.__traceback__
     while trace is not None:
@@ -237,9 +237,10 @@ def _exec_limited(file: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     from qserver.base import limits
 
     memory = _installation.memory
+    size = sum(map(len, argv)) + sum(len(name) + len(value) for name, value in env.items()) + 100 * (len(argv) + len(env))
     try:
         if _launcher_of(file, file.rpartition("/")[2]) is None:
-            limits.exact(memory)
+            _held = limits.exact(memory, size)
         else:
             limits.give_room(memory)
         os.execve(file, argv, env)
@@ -262,13 +263,25 @@ def servable(argv: list[str], env: dict[str, str]) -> Serve | None:
     return None if name is None else getattr(load(name), "serve", None)
 
 
-def spawn(argv: list[str], env: dict[str, str], fds: dict[int, int], path: str | None = None) -> int:
+def spawn(
+    argv: list[str],
+    env: dict[str, str],
+    fds: dict[int, int],
+    path: str | None = None,
+    file: str | None = None,
+    *,
+    setsid: bool = False,
+) -> int:
     """Start argv as a process of its own (posix_spawn, which is vfork underneath) and return its pid.
 
+    `file` is what `find` gave for argv[0], for a caller that starts one program many times.
+
     `fds` maps the child's descriptor to ours ({0: sock, 1: sock}); -1 closes it. Others are inherited as they are
-    marked. Signals that the interpreter or we changed are default in the child. Raises OSError if it cannot run.
+    marked. Signals that the interpreter or we changed are default in the child. With `setsid` it leads a session of its
+    own. Raises OSError if it cannot run.
     """
-    file = find(argv[0], env.get("PATH") if path is None else path)
+    if file is None:
+        file = find(argv[0], env.get("PATH") if path is None else path)
     actions: list[tuple[int, ...]] = []
     sources = dict(fds)
     spares: list[int] = []

@@ -114,6 +114,17 @@ def handle(number: int, handler: object) -> object:
     return before
 
 
+def block(*numbers: int) -> None:
+    """Add these signals to the mask."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+
+
+def disposition(number: int) -> object:
+    """What the interpreter does at this signal now; costs no system call."""
+    handler: object = _signal.getsignal(number)
+    return handler
+
+
 def unblock_all() -> None:
     """Empty the signal mask."""
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

@@ -1,0 +1,112 @@
+"""NAME
+    tcpserver - accept TCP connections and run a program for each (ucspi-tcp)
+SYNOPSIS
+    tcpserver [ --exec ] [ --reuseport ] [ --sessions n ] [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ]
+              [ -B banner ] [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ]
+              host port program [ arg ... ]
+DESCRIPTION
+    Listens on host and port; for each connection program runs with descriptors 0 and 1 = the connection and TCPREMOTEIP
+    and the like in its environment. host 0 means every local address; port may be a name or 0, which lets the kernel
+    choose. The connections are taken by a pool of workers: a network program of ours is called in its worker, any other
+    program is started as a process. SIGTERM ends the server; sessions under way go on to their end.
+OPTIONS
+    -q -Q -v      quiet; errors (default); errors and status lines
+    -c n          at most n sessions at a time (40); more connections wait
+    -x rules.cdb  rules made by tcprules; looked up afresh for every connection
+    -X            allow everything when the rules file does not exist
+    -B text       write text as soon as connected
+    -b n          backlog of the listening socket (20)
+    -u uid -g gid become that user and group after binding; -U takes them from $UID and $GID
+    -1            print the address and port on descriptor 1
+    -4 -6         prefer IPv4 or IPv6 when host is a name; -4 with host 0: IPv4 only
+    -I interface  scope of a link-local host
+    -h -H         look up the remote name (default), or not; -p: forget it unless it has the remote address; -P: do not
+    -r -R         ask the remote host's identd, or not (default); -t n: for at most n seconds (26)
+    -l name       the local name, instead of looking it up
+    -o -O         leave IP options, or switch them off (default)
+    -d -D         delay small packets (default), or do not
+    --exec        start a process for every connection, even if program is ours
+    --reuseport   share the port with other servers that do so
+    --sessions n  replace a worker after n sessions (100)
+ENVIRONMENT
+    UID, GID                  with -U
+    MAXCONIP                  at most so many sessions of one address at a time; a rule may set it too
+    QSERVER_WORKER_SESSIONS   as --sessions
+    QSERVER_EXEC              1: as --exec
+    LISTEN_PID, LISTEN_FDS    listening sockets to use instead of host and port
+    DNSCACHEIP                servers for look-ups
+EXIT
+    0 after SIGTERM; 100 wrong call; 111 trouble. Of a session: 100 denied, 110 dropped, 111 program cannot run.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qserver.base.errors import Die, fatal
+from qserver.base.privileges import become
+from qserver.net import bindings, options, pool, programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qserver.net.bindings import Listener
+    from qserver.net.options import Options
+
+PROG = "tcpserver"
+
+
+def main(argv: list[str], env: dict[str, str]) -> int:
+    """Serve until SIGTERM."""
+    asked = options.parse(argv, env)
+    try:
+        listeners = _open(asked, env)
+        program = programs.choose(asked.program, env, asked.always_exec)
+        _detach()
+    except Die as death:
+        if asked.level == options.QUIET:
+            death.text = ""
+        raise
+    if asked.names or asked.local_name is None:
+        from qserver.net import lookup
+
+        lookup.preload()
+    return pool.serve(PROG, asked, env, listeners, program)
+
+
+def _open(asked: Options, env: dict[str, str]) -> list[Listener]:
+    """Bind, listen, take the ids, print the address (-1). Raises Die."""
+    inherited = bindings.inherited_count(env)
+    port = 0 if inherited else bindings.port_number(PROG, asked.port)
+    if not asked.program:
+        raise options.wrong_call(asked)
+    if inherited:
+        listeners = bindings.inherit(PROG, inherited, asked)
+        shown = listeners[0].local[0] if listeners[0].local else "::"
+    else:
+        listener, shown = bindings.listen(PROG, asked, port, env)
+        listeners = [listener]
+    _take_ids(asked)
+    if asked.print_address:
+        os.write(1, f"{shown} : {listeners[0].port}\n".encode())
+    return listeners
+
+
+def _take_ids(asked: Options) -> None:
+    """-g, then -u; 0 is no change. Raises Die."""
+    for what, uid, gid in (("gid", os.getuid(), asked.gid), ("uid", asked.uid, os.getgid())):
+        if (gid if what == "gid" else uid) == 0:
+            continue
+        try:
+            become(uid, gid, [gid] if what == "gid" else os.getgroups())
+        except (OSError, OverflowError) as error:
+            trouble = error if isinstance(error, OSError) else None
+            raise fatal(PROG, f"(111) unable to set {what}", trouble, unknown=None) from error
+
+
+def _detach() -> None:
+    """Descriptors 0 and 1 are not ours to keep; the numbers stay taken, so that no connection gets them."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    if null > 1:
+        os.close(null)

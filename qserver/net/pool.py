@@ -1,0 +1,179 @@
+"""The master of a server: starts workers as they are needed, replaces those that end, ends with its port closed.
+
+It never touches a connection. SIGTERM ends it at once; idle workers then end too, busy ones when their session does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from qserver.base import chain, signals
+from qserver.net.log import Log
+from qserver.net.programs import Called
+from qserver.net.scoreboard import FREE, IDLE, NOWHERE, Scoreboard
+from qserver.net.site import Site
+from qserver.net.worker import SPARE, Server, Starter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from qserver.net.bindings import Listener
+    from qserver.net.options import Options
+    from qserver.net.programs import Program
+
+START_WITH = 4
+"""Workers ready when there were too few."""
+STARTERS = 2
+"""Workers of a program started as a process; more are needed only where look-ups hold them up."""
+TICK = 1.0
+"""Seconds after which the master looks about even if nobody asked it to."""
+PAUSE = 1.0
+"""Seconds until the next attempt when a worker could not be forked, or died without a session."""
+NOBODY = -1
+"""The owner of a cell whose worker does not know its pid yet."""
+
+
+class Pool:
+    """The master's knowledge: its workers, and the sessions of dead workers whose programs still run."""
+
+    __slots__ = ("_adopted", "_pause_until", "_poll", "_program", "_site", "_wake_up", "_workers")
+
+    def __init__(self, site: Site, program: Program) -> None:
+        self._site = site
+        self._program = program
+        self._workers: dict[int, int] = {}  # pid → the cell of a Server, -1 of a Starter
+        self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
+        self._pause_until = 0.0
+        self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM))
+        self._poll = select.poll()
+        self._poll.register(self._wake_up.fileno(), select.POLLIN)
+        self._poll.register(site.poked, select.POLLIN)
+
+    def run(self) -> int:
+        """Until SIGTERM; returns 0."""
+        site = self._site
+        if site.log.verbose:
+            site.log.status(0)
+        while True:
+            self._start_workers()
+            site.titles.master(site.board.sessions(), site.board.limit)
+            for fd, _ in self._poll.poll(TICK * 1000):
+                if fd == self._wake_up.fileno():
+                    if signals.SIGTERM in self._wake_up.drain():
+                        site.shut()
+                        return 0
+                    self._reap()
+                elif fd == site.poked:
+                    site.take_pokes()
+                else:
+                    self._end_adopted(fd)
+
+    def _start_workers(self) -> None:
+        """As many as should stand ready, within the limit."""
+        while self._wants_worker() and time.monotonic() >= self._pause_until:
+            with self._site.board.lock:
+                cell = self._site.board.claim(NOBODY)
+            if cell == NOWHERE:
+                return
+            self._start_worker(cell)
+
+    def _wants_worker(self) -> bool:
+        states = self._site.board.states()
+        if FREE not in states:
+            return False
+        if not isinstance(self._program, Called) and not self._site.grows:
+            return len(self._workers) < STARTERS
+        ready = states.count(IDLE)
+        return ready < SPARE or (ready < START_WITH and len(self._workers) < START_WITH)
+
+    def _start_worker(self, cell: int) -> None:
+        """Fork a worker that has the cell. No signal may reach it while it still has the master's handlers."""
+        signals.block(*self._wake_up.caught)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._site.board.set_state(cell, FREE)
+            self._site.log.complain("drop", "(111) unable to fork", error)
+            self._pause_until = time.monotonic() + PAUSE
+            pid = NOBODY
+        if pid == 0:
+            self._become_worker(cell)
+        signals.unblock_all()
+        if pid > 0:
+            self._workers[pid] = cell
+
+    def _become_worker(self, cell: int) -> NoReturn:
+        code = 111
+        try:
+            self._wake_up.close()
+            signals.unblock_all()
+            self._site.enter_worker()
+            self._site.board.assign(cell, os.getpid())
+            program = self._program
+            worker = Server(self._site, cell, program) if isinstance(program, Called) else Starter(self._site, cell, program)
+            worker.run()
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
+            self._site.log.complain("error", f"(111) internal bug: {chain.place(error)}")
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Workers that have ended: their cells are free, or the sessions in them end as their worker did."""
+        while self._workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            cell = self._workers.pop(pid, NOWHERE)
+            board = self._site.board
+            cells = board.owned_by(pid)
+            if cell != NOWHERE and board.owner(cell) == NOBODY:  # it died before it knew its pid
+                cells.append(cell)
+            if status and not any(board.is_busy(cell) for cell in cells):
+                self._pause_until = time.monotonic() + PAUSE  # not in a session: the next would die of it too
+            for cell in cells:
+                self._clear(cell, pid, status)
+
+    def _clear(self, cell: int, worker: int, status: int) -> None:
+        """A cell of a dead worker. A program that it started runs on; the cell stays busy until it ends."""
+        board = self._site.board
+        if not board.is_busy(cell):
+            board.set_state(cell, FREE)
+            self._site.make_room()
+            return
+        pid = board.program(cell)
+        if pid != worker:
+            try:
+                fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                pass
+            else:
+                self._adopted[fd] = (cell, pid, status)
+                self._poll.register(fd, select.POLLIN)
+                return
+        self._end_session(cell, pid, status)
+
+    def _end_adopted(self, fd: int) -> None:
+        """A program whose worker had died has ended; how, only the worker could have known."""
+        self._poll.unregister(fd)
+        os.close(fd)
+        self._end_session(*self._adopted.pop(fd))
+
+    def _end_session(self, cell: int, pid: int, status: int) -> None:
+        site = self._site
+        with site.board.lock:
+            site.board.set_state(cell, FREE)
+            if site.log.verbose:
+                site.log.end(pid, status)
+                site.log.status(site.board.sessions())
+        site.make_room()
+
+
+def serve(name: str, options: Options, env: dict[str, str], listeners: list[Listener], program: Program) -> int:
+    """Run a server on `listeners` until SIGTERM; returns its exit code."""
+    grows = isinstance(program, Called) or options.blocking_look_ups()
+    log = Log(name, options.level, options.limit)
+    return Pool(Site(options, env, listeners, Scoreboard(options.limit), log, grows), program).run()

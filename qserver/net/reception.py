@@ -1,0 +1,159 @@
+"""What stands between accept and the program, in the order of ucspi 5: socket options, banner, names, ident, rules."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from qserver.base.errors import error_text
+from qserver.base.files import write_all
+from qserver.base.getopt import scan_number
+from qserver.net import ident
+from qserver.net.rules import look_up
+from qserver.net.visitor import endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qserver.net.bindings import Listener
+    from qserver.net.lookup import Resolver
+    from qserver.net.options import Options
+    from qserver.net.visitor import Visitor
+
+DROPPED = 110
+DENIED = 100
+TROUBLE = 111
+NOT_FOR_PROGRAMS = ("PROXY",)
+"""Settings that speak to the server; the place of the PROXY protocol is before `Reception.examine`."""
+
+
+class Dropped(Exception):
+    """The connection is given up before the rules have decided: exit `code`, and what the log says after `drop:`."""
+
+    def __init__(self, code: int, doing: str, error: OSError) -> None:
+        super().__init__(f"({code}) {doing}: {error_text(error)}")
+        self.code = code
+
+
+class Decision:
+    """What the rules say: whether the client is served, what the log adds, the settings for the program."""
+
+    __slots__ = ("allowed", "note", "settings")
+
+    def __init__(self, allowed: bool, settings: list[tuple[str, str]], note: str = "") -> None:
+        self.allowed = allowed
+        self.settings = settings
+        self.note = note
+
+
+ALLOWED = Decision(True, [])
+
+
+class Reception:
+    """The same for every visitor of a server; one in each worker."""
+
+    __slots__ = ("_options", "_resolver")
+
+    def __init__(self, options: Options, env: Mapping[str, str]) -> None:
+        self._options = options
+        self._resolver: Resolver | None = None
+        if options.names or options.local_name is None:
+            from qserver.net.lookup import Resolver
+
+            self._resolver = Resolver(env)
+
+    def examine(self, visitor: Visitor, listener: Listener, sessions_before: Callable[[], int]) -> Decision:
+        """Whether and how to serve; fills in the visitor. `sessions_before` counts older ones of his address.
+
+        Raises Dropped.
+        """
+        options = self._options
+        self._prepare(visitor, listener)
+        if options.banner:
+            try:
+                write_all(visitor.fd, options.banner)
+            except OSError as error:
+                raise Dropped(TROUBLE, "unable to print banner", error) from error
+        if self._resolver is not None:
+            self._find_names(visitor, self._resolver)
+        else:
+            visitor.local_host = options.local_name
+        if options.info:
+            here, there = (visitor.local_ip, visitor.local_port), (visitor.ip, visitor.port)
+            answer = ident.ask(there, here, visitor.scope, options.info_timeout)
+            visitor.info = None if answer is None else os.fsdecode(answer)
+        return ALLOWED if options.rules is None else self._decide(options.rules, visitor, sessions_before)
+
+    def _prepare(self, visitor: Visitor, listener: Listener) -> None:
+        """IP options off, the local address."""
+        kill_options = not self._options.keep_ip_options and not visitor.is_v6
+        if listener.local is not None:
+            visitor.local_ip, visitor.local_port = listener.local
+            if not kill_options:
+                return
+        sock = _socket.socket(listener.sock.family, _socket.SOCK_STREAM, 0, visitor.fd)
+        try:
+            if kill_options:
+                sock.setsockopt(_socket.IPPROTO_IP, _socket.IP_OPTIONS, b"")
+            if listener.local is None:
+                visitor.local_ip, visitor.local_port, _ = endpoint(sock.getsockname())
+        except OSError:  # the client is gone already; the program will see
+            return
+        finally:
+            sock.detach()
+
+    def _find_names(self, visitor: Visitor, resolver: Resolver) -> None:
+        """The names of both ends as far as they are wanted."""
+        options = self._options
+        visitor.local_host = options.local_name
+        if options.local_name is None:
+            visitor.local_host = _name_of(resolver, visitor.local_ip)
+        if options.names:
+            host = _name_of(resolver, visitor.ip)
+            if host is not None and (not options.paranoid or _has_address(resolver, host, visitor.ip)):
+                visitor.host = host
+
+    def _decide(self, rules: str, visitor: Visitor, sessions_before: Callable[[], int]) -> Decision:
+        """What the rules file says. Raises Dropped when it cannot be read."""
+        options = self._options
+        try:
+            rule = look_up(rules, visitor.ip, visitor.host, visitor.info)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and options.rules_may_miss:
+                return ALLOWED
+            raise Dropped(DROPPED, f"unable to read: {rules}", error) from error
+        if rule is None:
+            return ALLOWED
+        if rule.deny:
+            return Decision(False, [])
+        settings = [setting for setting in rule.settings if setting[0] not in NOT_FOR_PROGRAMS]
+        for name, value in settings:
+            if name == "MAXCONIP":
+                most = min(scan_number(value), options.limit)
+                if most and sessions_before() >= most:
+                    return Decision(False, [], f" ip connection limit:{most} exceeded")
+        return Decision(True, settings)
+
+
+def _name_of(resolver: Resolver, ip: str) -> str | None:
+    """The first name of an address; None where there is none or nobody says."""
+    from qserver.net.lookup import DnsTemporary
+
+    try:
+        names = resolver.ptr(ip)
+    except DnsTemporary:
+        return None
+    return os.fsdecode(names[0]) if names else None
+
+
+def _has_address(resolver: Resolver, name: str, ip: str) -> bool:
+    """Whether the address is one of the name's."""
+    from qserver.net.addresses import parse
+    from qserver.net.lookup import DnsTemporary
+
+    try:
+        found = resolver.addresses(name, _socket.AF_INET6 if ":" in ip else _socket.AF_INET)
+    except DnsTemporary:
+        return False
+    return parse(ip) in map(parse, found)

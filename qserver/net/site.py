@@ -1,0 +1,113 @@
+"""What a server's master makes before it forks and its workers inherit: sockets, scoreboard, pipes, titles."""
+
+from __future__ import annotations
+
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qserver.net.bindings import Listener
+    from qserver.net.log import Log
+    from qserver.net.options import Options
+    from qserver.net.scoreboard import Scoreboard
+
+
+class Titles:
+    """The names of processes in ps (ucspi 12), where setproctitle is installed."""
+
+    __slots__ = ("_name", "_program", "_set")
+
+    def __init__(self, name: str, port: str, program: str) -> None:
+        self._name = f"{name}: {port}"
+        self._program = program
+        self._set: Callable[[str], object]
+        try:
+            from setproctitle import setproctitle
+        except ImportError:
+            self._set = len
+        else:
+            self._set = setproctitle
+
+    def master(self, sessions: int, limit: int) -> None:
+        """The master's."""
+        self._set(f"{self._name} master {sessions}/{limit}")
+
+    def idle(self) -> None:
+        """A worker's that has no visitor."""
+        self._set(f"{self._name} worker idle")
+
+    def busy(self, ip: str) -> None:
+        """A worker's in a session."""
+        self._set(f"{self._name} worker {ip} {self._program}")
+
+
+class Site:
+    """Shared by all processes of a server. `grows`: there may be as many workers as sessions."""
+
+    __slots__ = ("_life_end", "_master", "_poke", "board", "env", "exact", "grows", "life", "listeners", "log", "options",
+                 "poked", "room", "titles")  # fmt: skip
+
+    def __init__(
+        self, options: Options, env: dict[str, str], listeners: list[Listener], board: Scoreboard, log: Log, grows: bool
+    ) -> None:
+        self.options = options
+        self.env = env
+        self.listeners = listeners
+        self.board = board
+        self.log = log
+        self.grows = grows
+        self.exact = log.verbose or options.counts_addresses()
+        self.titles = Titles(log.name, listeners[0].port, options.program[0].rpartition("/")[2])
+        self._master = os.getpid()
+        self.life, self._life_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.poked, self._poke = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.room = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+
+    def enter_worker(self) -> None:
+        """In a worker: only the master may hold its end of the life pipe."""
+        os.close(self._life_end)
+        os.close(self.poked)
+
+    def poke(self) -> None:
+        """Ask the master to look whether more workers are needed."""
+        try:
+            os.write(self._poke, b".")
+        except (BlockingIOError, BrokenPipeError):  # asked often enough, or nobody there to ask
+            return
+
+    def take_pokes(self) -> None:
+        """In the master: forget how often it was asked."""
+        try:
+            os.read(self.poked, 65536)
+        except BlockingIOError:
+            return
+
+    def make_room(self) -> None:
+        """Wake one of the workers that wait for a free cell."""
+        os.eventfd_write(self.room, 1)
+
+    def take_room(self) -> None:
+        """Having been woken."""
+        try:
+            os.eventfd_read(self.room)
+        except BlockingIOError:  # another one was faster
+            return
+
+    def is_orphan(self) -> bool:
+        """Whether the master is gone."""
+        return os.getppid() != self._master
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Pause, but not longer than the master lives."""
+        poller = select.poll()
+        poller.register(self.life, select.POLLIN)
+        poller.poll(seconds * 1000)
+
+    def shut(self) -> None:
+        """Close the port for everybody."""
+        for listener in self.listeners:
+            listener.shut()
+            listener.sock.close()

@@ -1,0 +1,39 @@
+"""One accepted connection: both its ends, and what is found out about them."""
+
+from __future__ import annotations
+
+from qserver.net.addresses import compact, parse_ipv6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAPPED = "::ffff:"
+
+
+class Visitor:
+    """Addresses and ports as text, as logs and environments have them; names that are None are unknown."""
+
+    __slots__ = ("fd", "host", "info", "ip", "is_v6", "local_host", "local_ip", "local_port", "port", "scope")
+
+    def __init__(self, fd: int, peer: tuple[Any, ...]) -> None:
+        """`peer` is the address that accept gave."""
+        self.fd = fd
+        self.ip, self.port, self.scope = endpoint(peer)
+        self.is_v6 = ":" in self.ip
+        self.local_ip = ""
+        self.local_port = ""
+        self.local_host: str | None = None
+        self.host: str | None = None
+        self.info: str | None = None
+
+
+def endpoint(address: tuple[Any, ...]) -> tuple[str, str, int]:
+    """(ip, port, scope) of a socket address; an IPv4-mapped address is the IPv4 one."""
+    ip = address[0]
+    if len(address) == 2:
+        return ip, str(address[1]), 0
+    if ip.startswith(MAPPED) and "." in ip:
+        return ip[len(MAPPED) :], str(address[1]), 0
+    packed = parse_ipv6(ip.partition("%")[0])
+    return (ip if packed is None else compact(packed)), str(address[1]), address[3]
