@@ -41,7 +41,7 @@ class Person:
         return [ours("qmail-local"), *options, "--", "joe", str(self.home), local, dash, ext, "example.org", sender, default]
 
     def env(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        return environment(QMAILHOME=str(self.qmail), **(env or {}))
+        return {**environment(QMAILHOME=str(self.qmail)), **(env or {})}
 
     def deliver(
         self, *options: str, env: Mapping[str, str] | None = None, message: bytes | None = None, **words: str

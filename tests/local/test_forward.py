@@ -18,6 +18,7 @@ from qmail.queue.client import QueueClient
 from qmail.queue.names import Envelope, parse_todo
 from qserver.base.errors import Die
 from tests.local.conftest import MESSAGE, Person
+from tests.queue.strace import command
 from tests.support import environment, ours, run
 
 DTLINE = b"Delivered-To: joe@example.org\n"
@@ -194,6 +195,34 @@ def test_the_command(joe: Person) -> None:
     assert (envelope.sender, envelope.recipients) == (b"", [b"a@b", b"c d@e"])
     assert data.endswith(DTLINE + MESSAGE)
     assert done.stderr == b"forward: qp %d\n" % envelope.pid
+
+
+@pytest.mark.parametrize(
+    ("line", "env", "programs"),
+    [
+        ("|forward a@b  c@d", {}, 1),
+        ("| forward a@b c@d ", {}, 1),
+        ("|forward a@b 'c@d'", {}, 3),
+        ("|forward a@b c@d; exit 0", {}, 3),
+        ("|forward a@b c@d", {"QSERVER_EXEC": "1"}, 3),
+    ],
+)
+def test_our_own_command_needs_no_shell(joe: Person, tmp_path: Path, line: str, env: dict[str, str], programs: int) -> None:
+    argv = [command(), "-f", "-e", "trace=execve", "-e", "status=successful", "-o", str(tmp_path / "trace")]
+    done = joe.run([*argv, *joe.argv(default=line)], joe.message, env)
+    assert (done.returncode, done.stdout) == (0, b"did 0+0+1\n")
+    [(envelope, data)] = queued(joe.qmail)
+    assert (envelope.sender, envelope.recipients) == (b"s@x.org", [b"a@b", b"c@d"])
+    assert data.endswith(DTLINE + MESSAGE)
+    assert done.stderr == b"forward: qp %d\n" % envelope.pid
+    assert (tmp_path / "trace").read_text().count("execve(") == programs
+
+
+@pytest.mark.parametrize("line", ["|forward", "|forward 'a@b'", "|forward a@b"])
+def test_our_own_command_fails_as_any_other(joe: Person, line: str) -> None:
+    done = joe.deliver(default=line, env={"QMAILHOME": "/nonexistent"})
+    assert (done.returncode, done.stdout) == (111, b"")
+    assert done.stderr == b"forward: fatal: qq trouble in home directory (#4.3.0)\n"
 
 
 def test_the_command_takes_a_pipe(joe: Person) -> None:
