@@ -31,6 +31,8 @@ LARGEST = (1 << 63) - 1
 """Above it setrlimit's argument does not fit; such a number is far above every hard limit, or unlimited."""
 MAPPED = {resource.RLIMIT_AS: (0,), resource.RLIMIT_DATA: (5,)}
 """Limit of memory → the fields of /proc/self/statm, in pages, that count towards it."""
+PIECES = (40, 400, 65536)
+"""Sizes of memory that the interpreter takes from different places."""
 
 Limit = tuple[int, int]
 """soft, hard; UNLIMITED for none."""
@@ -103,10 +105,25 @@ def give_room(memory: dict[int, int]) -> None:
         _set(number, soft, hard)
 
 
-def exact(memory: dict[int, int]) -> None:
-    """Set the numbers themselves; the process can hardly allocate any more and should exec at once."""
+def exact(memory: dict[int, int], size: int) -> list[bytes]:
+    """Set the numbers themselves, after which the process can hardly allocate any more and should exec at once.
+
+    For that it needs copies of its arguments and environment of `size` bytes: as much memory is taken and given back to the
+    allocator, which cannot return it to the system while what this function returns is alive.
+    """
+    held = _reserve(size)
     for number, soft in memory.items():
         _set(number, soft, resource.getrlimit(number)[1])
+    return held
+
+
+def _reserve(size: int) -> list[bytes]:
+    held = []
+    for piece in PIECES:
+        taken = [bytes(piece) for _ in range(2 * size // piece + 2)]
+        held.append(taken[-1])
+        del taken
+    return held
 
 
 def exact_for(pid: int, memory: dict[int, int]) -> None:

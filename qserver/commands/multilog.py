@@ -73,9 +73,7 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         elif action.kind == "e":
             takers.append((action.selection, StandardError()))
     logs = [
-        (action.selection, LogDirectory(action.path, action.settings, env))
-        for action in script.actions
-        if action.kind == "/"
+        (action.selection, LogDirectory(action.path, action.settings, env)) for action in script.actions if action.kind == "/"
     ]
     for _, log in logs:
         log.open(start)

@@ -199,9 +199,7 @@ LINE = st.sampled_from([b"a\n", b"bb" * 600 + b"\n", b"\0\xff\n", b"\n", b"c" * 
 
 @settings(max_examples=15, deadline=None)
 @given(lines=st.lists(LINE, max_size=60), newline=st.booleans())
-def test_the_kept_bytes_are_the_c_programs(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], newline: bool
-) -> None:
+def test_the_kept_bytes_are_the_c_programs(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], newline: bool) -> None:
     top = tmp_path_factory.mktemp("same")
     data = b"".join(lines)[: None if newline else -1]
     for name, program in (("a", peer("multilog")), ("b", ours("multilog"))):
