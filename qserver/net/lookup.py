@@ -11,6 +11,8 @@ import os
 import select
 import time
 
+from qserver.net.addresses import parse
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -210,24 +212,19 @@ def _escape(label: bytes) -> bytes:
 
 def _literal(name: str) -> tuple[int, str] | None:
     """(family, address) of an address in text, perhaps in brackets; None for a name."""
-    text = name[1:-1] if name.startswith("[") and name.endswith("]") else name
-    family = _socket.AF_INET6 if ":" in text else _socket.AF_INET
-    try:
-        return family, _socket.inet_ntop(family, _socket.inet_pton(family, text))
-    except (OSError, ValueError):
+    packed = parse(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+    if packed is None:
         return None
+    family = _socket.AF_INET if len(packed) == 4 else _socket.AF_INET6
+    return family, _socket.inet_ntop(family, packed)
 
 
 def _reverse(ip: str) -> str | None:
-    """The name under which the PTR of an address is found; that of the IPv4 address for an IPv4-mapped one."""
-    known = _literal(ip.partition("%")[0])
-    if known is None:
+    """The name under which the PTR of an address is found; None for what is no address."""
+    packed = parse(ip)
+    if packed is None:
         return None
-    family, text = known
-    packed = _socket.inet_pton(family, text)
-    if family == _socket.AF_INET6 and packed.startswith(bytes(10) + b"\xff\xff"):
-        family, packed = _socket.AF_INET, packed[12:]
-    if family == _socket.AF_INET:
+    if len(packed) == 4:
         return ".".join(str(octet) for octet in reversed(packed)) + ".in-addr.arpa"
     return ".".join(reversed(packed.hex())) + ".ip6.arpa"
 
