@@ -67,12 +67,15 @@ def _packaged_paths(name: str) -> tuple[str, str]:
     return f"{package}/conf/{name}", f"{os.path.dirname(package)}/{name}"
 
 
+_PACKAGED: dict[str, str | None] = {}
+"""What was packaged, once read: installed files do not change under a process."""
+
+
 def _packaged(name: str) -> str | None:
-    for path in _packaged_paths(name):
-        line = _first_line(path)
-        if line is not None:
-            return line
-    return None
+    if name not in _PACKAGED:
+        lines = map(_first_line, _packaged_paths(name))
+        _PACKAGED[name] = next((line for line in lines if line is not None), None)
+    return _PACKAGED[name]
 
 
 def _first_line(path: str) -> str | None:

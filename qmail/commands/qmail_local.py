@@ -42,11 +42,6 @@ USAGE = "qmail-local: usage: qmail-local [ -nN ] user homedir local dash ext dom
 OPERANDS = 8
 
 
-def preload() -> None:
-    """Import what not every delivery needs, before deliveries are forked."""
-    import qmail.local.forward  # noqa: F401
-
-
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Deliver the message on descriptor 0."""
     os.umask(0o077)

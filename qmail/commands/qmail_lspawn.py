@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 
 from qmail.home import conf, home
+from qmail.local import deliver
 from qmail.send import lspawn
 from qmail.send.spawn import Spawner, preload, spawn_limit
 from qserver.base import signals
@@ -40,5 +41,6 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     except OSError:
         return TEMPORARY
     signals.ignore(signals.SIGPIPE)
-    preload("qmail-local", env)
+    if preload("qmail-local", env):
+        deliver.preload()
     return spawner.run()

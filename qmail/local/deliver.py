@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qmail.local.instructions import Found
+
 LOOP = "This message is looping: it already has my Delivered-To line. (#5.4.6)"
 BLANK = "Uh-oh: first line of .qmail file is blank. (#4.2.1)"
 NOT_FILES = "Uh-oh: .qmail has file delivery but has x bit set. (#4.7.0)"
@@ -27,6 +29,11 @@ SHOWN_AS = {
 """What -n prints."""
 
 
+def preload() -> None:
+    """Import, before deliveries are forked, what not every delivery needs."""
+    import qmail.local.forward  # noqa: F401
+
+
 def deliver(delivery: Delivery, message: Message, env: Mapping[str, str], delivering: bool) -> None:
     """Deliver, or with `delivering` off only print what would be done. Changes to the home. Raises Die."""
     try:
@@ -38,12 +45,9 @@ def deliver(delivery: Delivery, message: Message, env: Mapping[str, str], delive
     if delivering:
         check_loop(delivery, message)
     found = instructions.find(delivery, unsafe)
-    sender = instructions.new_sender(delivery)
-    now = time.time()
-    variables = environment(delivery, env, now, found.default, sender)
-    session = Session(delivery, message, variables, now, found.forward_only, delivering)
+    session = Session(delivery, message, env, found, instructions.new_sender(delivery), delivering)
     session.carry_out(dotqmail.parse(found.data))
-    session.forward(sender)
+    session.forward()
     session.report()
 
 
@@ -61,19 +65,23 @@ class Session:
     """The instructions of one delivery being carried out; what was done stays done when a later one fails."""
 
     __slots__ = (
-        "_delivering", "_delivery", "_env", "_files", "_forward_only", "_forwards", "_message", "_now", "_programs", "_qp",
-        "_recipients",
+        "_default", "_delivering", "_delivery", "_env", "_files", "_forward_only", "_forwards", "_message", "_now", "_programs",
+        "_qp", "_recipients", "_sender", "_variables",
     )  # fmt: skip
 
     def __init__(
-        self, delivery: Delivery, message: Message, env: dict[str, str], now: float, forward_only: bool, delivering: bool
+        self, delivery: Delivery, message: Message, env: Mapping[str, str], found: Found, sender: bytes, delivering: bool
     ) -> None:
+        """`env` is what the process was given; `sender` is that of what is forwarded."""
         self._delivery = delivery
         self._message = message
         self._env = env
-        self._now = now
-        self._forward_only = forward_only
+        self._default = found.default
+        self._forward_only = found.forward_only
+        self._sender = sender
         self._delivering = delivering
+        self._now = time.time()
+        self._variables: dict[str, str] | None = None
         self._files = self._programs = self._forwards = self._qp = 0
         self._recipients: list[bytes] = []
 
@@ -109,7 +117,7 @@ class Session:
         if kind == dotqmail.FORWARD:
             self._recipients.append(argument)
         elif kind == dotqmail.PROGRAM:
-            return program.deliver(argument, self._message, self._env)
+            return program.deliver(argument, self._message, self._environment())
         else:
             head = self._delivery.return_path() + self._delivery.delivered_to()
             if kind == dotqmail.MAILDIR:
@@ -118,7 +126,13 @@ class Session:
                 mbox.deliver(argument, self._delivery.from_line(self._now) + head, self._message)
         return False
 
-    def forward(self, sender: bytes) -> None:
+    def _environment(self) -> dict[str, str]:
+        """What programs get; made for the first of them, because most deliveries have none."""
+        if self._variables is None:
+            self._variables = environment(self._delivery, self._env, self._now, self._default, self._sender)
+        return self._variables
+
+    def forward(self) -> None:
         """One message to all addresses. Raises Die."""
         if not self._recipients:
             return
@@ -126,7 +140,8 @@ class Session:
 
         self._message.rewind()
         try:
-            outcome = forward(self._delivery.delivered_to(), self._message, sender, self._recipients, self._env)
+            head = self._delivery.delivered_to()
+            outcome = forward(head, self._message, self._sender, self._recipients, self._environment())
         except OSError as error:
             raise Die(f"Unable to fork: {error_text(error)}. (#4.3.0)") from None
         if outcome.text:

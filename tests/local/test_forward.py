@@ -12,7 +12,7 @@ import pytest
 
 from qmail.local import forward as forward_room
 from qmail.local.delivery import Delivery
-from qmail.local.instructions import new_sender
+from qmail.local.instructions import Found, new_sender
 from qmail.local.message import Message
 from qmail.queue.client import QueueClient
 from qmail.queue.names import Envelope, parse_todo
@@ -165,11 +165,11 @@ def test_no_pipe_to_be_had(joe: Person, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(forward_room, "open_queue", refuse)
     delivery = Delivery(b"joe", b"/", b"joe", b"", b"", b"h", b"s@x", b"#")
     fd = os.open(joe.message, os.O_RDONLY)
-    session = Session(delivery, Message(fd), {}, 0, False, True)
+    session = Session(delivery, Message(fd), {}, Found(b"", None, False), b"s@x", True)
     session.carry_out([(4, b"a@b")])
     try:
         with pytest.raises(Die) as caught:
-            session.forward(b"s@x")
+            session.forward()
     finally:
         os.close(fd)
     assert caught.value.text == "Unable to fork: process cannot open more files. (#4.3.0)"
