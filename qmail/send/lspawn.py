@@ -6,7 +6,8 @@ import os
 
 from qmail.home import home, sibling
 from qmail.local import users
-from qmail.send.spawn import Agent, Order
+from qmail.send.crew import Errand
+from qmail.send.spawn import Agent, Order, is_own
 from qserver.base import chain
 from qserver.base.errors import Die, is_temporary
 from qserver.base.privileges import become
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from qmail.local.users import User
 
+PROGRAM = "qmail-local"
 USAGE = 112
 ROOT = 113
 NO_MEMORY = 119
@@ -46,37 +48,51 @@ SOFT = (111, 71, 74, 75)
 class Local(Agent):
     """Deliveries by qmail-local, each as the recipient's user."""
 
-    __slots__ = ("_env", "_home", "_instructions")
+    __slots__ = ("_home", "_instructions")
 
     def __init__(self, instructions: str, env: dict[str, str]) -> None:
         """`instructions` are for users without a .qmail file."""
-        self._instructions = instructions
-        self._env = env
+        super().__init__(env)
+        self._instructions = os.fsencode(instructions)
         self._home = home(env)
 
     def at_once(self, order: Order) -> bytes | None:
         """Mail to nobody is delivered."""
         return b"K" if order.recipient.rpartition(b"@")[0] == b"" else None
 
-    def deliver(self, order: Order) -> NoReturn:
-        """The child: find the user, become it, become qmail-local."""
+    def errand(self, order: Order) -> Errand | None:
+        """For our own qmail-local and users of users/cdb: asking for an account may take long, so a child does that."""
+        if not is_own(PROGRAM, self.env):
+            return None
+        try:
+            user = users.assigned(self._home, order.recipient.rpartition(b"@")[0])
+        except users.UserTrouble:
+            return None
+        if user is None or user.uid == 0 or os.geteuid() not in (0, user.uid):
+            return None
+        return Errand((user.uid, user.gid), PROGRAM, self._words(user, order))
+
+    def _words(self, user: User, order: Order) -> list[bytes]:
+        """qmail-local's arguments."""
         local, _, host = order.recipient.rpartition(b"@")
+        return [b"--", user.name, user.home, local, user.dash, user.extension, host, order.sender, self._instructions]
+
+    def deliver(self, order: Order) -> NoReturn:
+        """A child of its own: find the user, become it, become qmail-local."""
         try:
             os.chdir(self._home)
         except OSError:
             os._exit(USAGE)
-        user = self._find(local)
-        words = [user.name, user.home, local, user.dash, user.extension, host, order.sender]
-        program = sibling("qmail-local", self._env)
+        user = self._find(order.recipient.rpartition(b"@")[0])
+        program = sibling(PROGRAM, self.env)
         try:
             become(user.uid, user.gid)
         except OSError:
             os._exit(USAGE)
         if os.getuid() == 0:
             os._exit(ROOT)
-        argv = [program, "--", *(os.fsdecode(word) for word in words), self._instructions]
         try:
-            chain.execute(argv, self._env, "qmail-lspawn")
+            chain.execute([program, *map(os.fsdecode, self._words(user, order))], self.env, "qmail-lspawn")
         except Die as death:
             cause = death.__cause__
             os._exit(NO_PROGRAM_NOW if isinstance(cause, OSError) and is_temporary(cause) else NO_PROGRAM)
@@ -84,7 +100,7 @@ class Local(Agent):
     def _find(self, local: bytes) -> User:
         """The user an address belongs to; ends the child where there is none."""
         try:
-            return users.lookup(self._home, local, self._env)
+            return users.lookup(self._home, local, self.env)
         except users.UserTrouble as trouble:
             os._exit(trouble.code)
         except MemoryError:

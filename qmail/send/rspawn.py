@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from qmail.home import sibling
-from qmail.send.spawn import Agent, Order
+from qmail.send.crew import Errand
+from qmail.send.spawn import Agent, Order, is_own
 from qserver.base import chain
 from qserver.base.errors import TEMPORARY, Die
 
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+PROGRAM = "qmail-remote"
 CRASHED = b"Zqmail-remote crashed.\n"
 NOT_RUN_NOW = b"ZUnable to run qmail-remote.\n"
 NOT_RUN = b"DUnable to run qmail-remote.\n"
@@ -27,17 +29,17 @@ RECIPIENT_RANK = {b"s": 0, b"h": -1}
 class Remote(Agent):
     """Deliveries by qmail-remote; spawner and children have one identity."""
 
-    __slots__ = ("_env",)
+    __slots__ = ()
 
-    def __init__(self, env: dict[str, str]) -> None:
-        self._env = env
+    def errand(self, order: Order) -> Errand | None:
+        """For our own qmail-remote."""
+        return Errand(None, PROGRAM, _words(order)) if is_own(PROGRAM, self.env) else None
 
     def deliver(self, order: Order) -> NoReturn:
-        """The child: become qmail-remote."""
-        host = order.recipient.rpartition(b"@")[2]
-        words = [os.fsdecode(word) for word in (host, order.sender, order.recipient)]
+        """A child of its own: become qmail-remote."""
+        words = [os.fsdecode(word) for word in _words(order)]
         try:
-            chain.execute([sibling("qmail-remote", self._env), *words], self._env, "qmail-rspawn")
+            chain.execute([sibling(PROGRAM, self.env), *words], self.env, "qmail-rspawn")
         except Die:
             os._exit(TEMPORARY)
 
@@ -49,6 +51,11 @@ class Remote(Agent):
         if code:
             return NOT_RUN_NOW if code == TEMPORARY else NOT_RUN
         return interpret(output) if output else NO_OUTPUT
+
+
+def _words(order: Order) -> list[bytes]:
+    """qmail-remote's arguments."""
+    return [order.recipient.rpartition(b"@")[2], order.sender, order.recipient]
 
 
 def interpret(output: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """The loop that qmail-lspawn and qmail-rspawn share (delivery 4): commands in, a child per delivery, reports out.
 
-A child is a fork of this warm process. Descriptor 0 is the message, 1 and 2 are a pipe back to us; nothing else of ours
-stays open in it, above all not the pipes to qmail-send. A report is sent when the child is dead and its pipe at its end.
+A child is a fork of this warm process, kept for more deliveries of the same identity where the program is our own
+(crew.py). Descriptor 0 is the message, 1 and 2 are a pipe back to us; nothing else of ours stays open in it, above all not
+the pipes to qmail-send. A report is sent when the delivery has ended and its pipe is at its end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import select
 import stat
 
 from qmail.home import sibling
+from qmail.send.crew import LARGEST_ERRAND, Crew, Errand, Worker, close_all_but
 from qserver.base import chain, signals
 from qserver.base.files import write_all
 from qserver.base.getopt import scan_number
@@ -56,14 +58,21 @@ class Order:
 class Agent:
     """What makes a spawner the local or the remote one."""
 
-    __slots__ = ()
+    __slots__ = ("env",)
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
 
     def at_once(self, order: Order) -> bytes | None:
         """The report of a delivery that needs no child; None where one is needed."""
         return None
 
+    def errand(self, order: Order) -> Errand | None:
+        """The delivery as an errand for a warm child; None where it needs a child of its own."""
+        return None
+
     def deliver(self, order: Order) -> NoReturn:
-        """The child: become the program that delivers. Descriptors are in place; ends the process, never raises."""
+        """A child of its own: become the program that delivers. Descriptors are in place; ends the process."""
         raise NotImplementedError
 
     def shorten(self, output: bytes) -> bytes:
@@ -84,13 +93,14 @@ class Refused(Exception):
 
 
 class _Child:
-    """A delivery under way: `status` once it is dead, `fd` -1 once its output is at the end."""
+    """A delivery under way: `status` once it has ended, `fd` -1 once its output is at the end."""
 
-    __slots__ = ("fd", "output", "slot", "status")
+    __slots__ = ("fd", "output", "slot", "status", "worker")
 
-    def __init__(self, slot: int, fd: int) -> None:
+    def __init__(self, slot: int, fd: int, worker: Worker | None) -> None:
         self.slot = slot
         self.fd = fd
+        self.worker = worker
         self.output = b""
         self.status: int | None = None
 
@@ -133,19 +143,24 @@ def spawn_limit(conf: str) -> int:
 
 def preload(name: str, env: dict[str, str]) -> bool:
     """Import the program that the children will be, if it is our own; whether it is."""
+    if not is_own(name, env):
+        return False
+    chain.load(name)
+    return True
+
+
+def is_own(name: str, env: dict[str, str]) -> bool:
+    """Whether the program that would be found is our own command of that name."""
     try:
-        own = chain.own_command(chain.find(sibling(name, env), env.get("PATH")))
+        return chain.own_command(chain.find(sibling(name, env), env.get("PATH"))) == name
     except OSError:
         return False
-    if own is not None:
-        chain.load(own)
-    return own is not None
 
 
 class Spawner:
     """Serves qmail-send on descriptors 0 and 1. The current directory is queue/mess, whose owner owns the messages."""
 
-    __slots__ = ("_agent", "_by_pid", "_children", "_limit", "_owner", "_wake")
+    __slots__ = ("_agent", "_by_pid", "_children", "_crew", "_limit", "_owner", "_wake")
 
     def __init__(self, agent: Agent, limit: int) -> None:
         """Raises OSError."""
@@ -155,6 +170,7 @@ class Spawner:
         self._children: dict[int, _Child] = {}
         self._by_pid: dict[int, _Child] = {}
         self._wake = signals.WakeUp((signals.SIGCHLD,))
+        self._crew = Crew(agent.env, self._wake.close)
 
     def run(self) -> int:
         """Work to the end of input and of the last delivery; returns 0."""
@@ -163,11 +179,11 @@ class Spawner:
         reading = True
         while reading or self._children:
             ready = self._wait(reading)
+            for child in list(self._children.values()):
+                self._attend(child, ready)
             if self._wake.fileno() in ready:
                 self._wake.drain()
                 self._reap()
-            for child in [child for child in self._children.values() if child.fd in ready]:
-                self._collect(child)
             if 0 in ready:
                 data = _read(0)
                 reading = bool(data)
@@ -183,7 +199,28 @@ class Spawner:
         for child in self._children.values():
             if child.fd >= 0:
                 poller.register(child.fd, select.POLLIN)
-        return {fd for fd, _ in poller.poll()}
+            if child.worker is not None and child.status is None:
+                poller.register(child.worker.socket.fileno(), select.POLLIN)
+        idle = self._crew.dismiss_idle()
+        return {fd for fd, _ in poller.poll(None if idle is None else idle * 1000 + 1)}
+
+    def _attend(self, child: _Child, ready: set[int]) -> None:
+        """The answer and the output of a delivery, so far as they have come."""
+        worker = child.worker
+        if worker is not None and child.status is None and worker.socket.fileno() in ready:
+            self._take_answer(child, worker)
+        if child.fd in ready:
+            self._collect(child)
+
+    def _take_answer(self, child: _Child, worker: Worker) -> None:
+        """A warm child is done with its errand; without an answer it is dying, and SIGCHLD will tell of what."""
+        code = worker.answer()
+        if code is None:
+            return
+        child.status = code << 8
+        del self._by_pid[worker.pid]
+        self._crew.rest(worker)
+        self._finish(child)
 
     def _begin(self, order: Order) -> None:
         try:
@@ -210,7 +247,7 @@ class Spawner:
         try:
             report = self._agent.at_once(order)
             if report is None:
-                self._fork(order, message)
+                self._send_out(order, message)
             return report
         finally:
             os.close(message)
@@ -230,22 +267,44 @@ class Spawner:
             raise Refused(WRONG_OWNER if stat.S_ISREG(info.st_mode) else WRONG_TYPE)
         return fd
 
-    def _fork(self, order: Order, message: int) -> None:
+    def _send_out(self, order: Order, message: int) -> None:
+        """Give the delivery to a warm child, or to one of its own. Raises Refused."""
+        errand = self._agent.errand(order)
         try:
             back, out = os.pipe2(os.O_CLOEXEC)
         except OSError:
             raise Refused(NO_PIPE) from None
         try:
-            pid = os.fork()
+            worker = None if errand is None else self._hand_over(errand, message, out)
+            pid = self._fork(order, message, out) if worker is None else worker.pid
         except OSError:
             os.close(back)
-            os.close(out)
             raise Refused(NO_FORK) from None
+        finally:
+            os.close(out)
+        self._children[order.slot] = self._by_pid[pid] = _Child(order.slot, back, worker)
+
+    def _hand_over(self, errand: Errand, message: int, out: int) -> Worker | None:
+        """The warm child that took the errand; None if it is too long for one. Raises OSError when none can be made."""
+        data = errand.pack()
+        if len(data) > LARGEST_ERRAND:
+            return None
+        while (worker := self._crew.take(errand.identity)) is not None:
+            if worker.send(data, message, out):
+                return worker
+            worker.socket.close()
+        worker = self._crew.hire(errand.identity)
+        if worker.send(data, message, out):
+            return worker
+        worker.socket.close()
+        return None
+
+    def _fork(self, order: Order, message: int, out: int) -> int:
+        """A child of its own; returns its pid. Raises OSError."""
+        pid = os.fork()
         if pid == 0:
             self._become_child(order, message, out)
-        os.close(out)
-        child = _Child(order.slot, back)
-        self._children[order.slot] = self._by_pid[pid] = child
+        return pid
 
     def _become_child(self, order: Order, message: int, out: int) -> NoReturn:
         """In the child: 0 message, 1 and 2 the pipe, everything else closed; then the agent's program."""
@@ -254,7 +313,7 @@ class Spawner:
             os.dup2(message, 0)
             os.dup2(out, 1)
             os.dup2(out, 2)
-            os.closerange(3, max(message, out, *(child.fd for child in self._children.values())) + 1)
+            close_all_but()
             self._agent.deliver(order)
         finally:
             os._exit(111)
@@ -268,9 +327,15 @@ class Spawner:
             if pid == 0:
                 return
             child = self._by_pid.pop(pid, None)
-            if child is not None:
-                child.status = status
-                self._finish(child)
+            if child is None:
+                self._crew.died(pid)
+                continue
+            if child.worker is not None:
+                code = child.worker.answer()
+                status = status if code is None else code << 8
+                child.worker.socket.close()
+            child.status = status
+            self._finish(child)
 
     def _collect(self, child: _Child) -> None:
         data = _read(child.fd)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.send.harness import inject
 from tests.support import make_home
 
 
@@ -21,3 +22,10 @@ def home() -> Iterator[Path]:
         yield make_home(top / "home")
     finally:
         shutil.rmtree(top)
+
+
+@pytest.fixture
+def messid(home: Path) -> bytes:
+    """A message in the queue, as qmail-send names it to a spawner."""
+    number = inject(home, b"a@x.org", [b"b@y.org"])
+    return b"%d/%d" % (number % 23, number)

@@ -203,6 +203,68 @@ def sender(
         process.close()
 
 
+class Spawner:
+    """A spawner on pipes."""
+
+    def __init__(self, home: Path, name: str, *words: str, **extra: str) -> None:
+        self.process = subprocess.Popen(
+            [ours(name), *words],
+            env=environment(QMAILHOME=str(home), **extra),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin = self.process.stdin
+        self.stdout = self.process.stdout.fileno()
+        self._held = b""
+
+    def limit(self) -> int:
+        """The first byte."""
+        return self._more()[0]
+
+    def _more(self) -> bytes:
+        assert select.select([self.stdout], [], [], 20)[0], f"nothing comes; held {self._held!r}"
+        data = os.read(self.stdout, 65536)
+        assert data, "the spawner has ended"
+        return data
+
+    def order(self, slot: int, messid: bytes, sender: bytes, recipient: bytes) -> None:
+        """Give a command."""
+        self.stdin.write(b"%c%b\0%b\0%b\0" % (slot, messid, sender, recipient))
+        self.stdin.flush()
+
+    def report(self) -> tuple[int, bytes]:
+        """(slot, letter and text) of the next report."""
+        while b"\0" not in self._held[1:]:
+            self._held += self._more()
+        end = self._held.index(b"\0", 1)
+        slot, text, self._held = self._held[0], self._held[1:end], self._held[end + 1 :]
+        return slot, text
+
+    def end(self) -> int:
+        """Close the commands and wait."""
+        self.stdin.close()
+        return self.process.wait(20)
+
+
+@contextmanager
+def spawner(home: Path, name: str, *words: str, **extra: str) -> Iterator[Spawner]:
+    """A spawner for the block; `extra` variables are in its environment."""
+    running = Spawner(home, name, *words, **extra)
+    try:
+        yield running
+    finally:
+        running.stdin.close()
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        if running.process.stdout is not None:
+            running.process.stdout.close()
+
+
 def delivery_account() -> tuple[int, int]:
     """Whom deliveries are made as: nobody for root, who may not deliver, else ourselves."""
     return (65534, 65534) if os.geteuid() == 0 else (os.getuid(), os.getgid())

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +15,8 @@ from qmail.send.lspawn import Local
 from qmail.send.rspawn import Remote, interpret
 from qmail.send.spawn import CommandReader, check_messid, spawn_limit
 from qserver.base.cdb import write_cdb
-from tests.send.harness import add_users, inject
-from tests.support import BIN, environment, ours
+from tests.send.harness import add_users, spawner
+from tests.support import BIN
 
 EXITED = 256
 
@@ -36,75 +32,6 @@ def stub_bin(home: Path, **scripts: str) -> None:
         path = home / "bin" / name
         path.write_text("#!/bin/sh\n" + text)
         path.chmod(0o755)
-
-
-class Spawner:
-    """A spawner on pipes."""
-
-    def __init__(self, home: Path, name: str, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [ours(name), *words],
-            env=environment(QMAILHOME=str(home)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin = self.process.stdin
-        self.stdout = self.process.stdout.fileno()
-        self._held = b""
-
-    def limit(self) -> int:
-        """The first byte."""
-        return self._more()[0]
-
-    def _more(self) -> bytes:
-        assert select.select([self.stdout], [], [], 20)[0], f"nothing comes; held {self._held!r}"
-        data = os.read(self.stdout, 65536)
-        assert data, "the spawner has ended"
-        return data
-
-    def order(self, slot: int, messid: bytes, sender: bytes, recipient: bytes) -> None:
-        """Give a command."""
-        self.stdin.write(b"%c%b\0%b\0%b\0" % (slot, messid, sender, recipient))
-        self.stdin.flush()
-
-    def report(self) -> tuple[int, bytes]:
-        """(slot, letter and text) of the next report."""
-        while b"\0" not in self._held[1:]:
-            self._held += self._more()
-        end = self._held.index(b"\0", 1)
-        slot, text, self._held = self._held[0], self._held[1:end], self._held[end + 1 :]
-        return slot, text
-
-    def end(self) -> int:
-        """Close the commands and wait."""
-        self.stdin.close()
-        return self.process.wait(20)
-
-
-@contextmanager
-def spawner(home: Path, name: str, *words: str) -> Iterator[Spawner]:
-    """A spawner for the block."""
-    running = Spawner(home, name, *words)
-    try:
-        yield running
-    finally:
-        running.stdin.close()
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-        if running.process.stdout is not None:
-            running.process.stdout.close()
-
-
-@pytest.fixture
-def messid(home: Path) -> bytes:
-    """A message in the queue."""
-    number = inject(home, b"a@x.org", [b"b@y.org"])
-    return b"%d/%d" % (number % 23, number)
 
 
 def test_limit_comes_first(home: Path) -> None:
@@ -251,7 +178,7 @@ def test_background_children_hold_the_report_back(home: Path, messid: bytes) -> 
     gate = home.parent / "gate"
     os.mkfifo(gate, 0o666)
     gate.chmod(0o666)
-    stub_bin(home, **{"qmail-local": f"(read line <{gate}; echo $line) &\necho early\n"})
+    stub_bin(home, **{"qmail-local": f"echo early\n(read line <{gate}; echo $line) &\n"})
     add_users(home, home.parent / "users", ["joe"])
     with spawner(home, "qmail-lspawn", "./Maildir/") as spawn:
         spawn.limit()
