@@ -11,6 +11,8 @@ import errno
 import os
 import resource
 
+from qserver.base import heap
+
 OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     # letter: (limits, variable of daemontools-encore)
     "a": (("AS",), "SOFTLIMIT_ALLBYTES"),
@@ -108,21 +110,12 @@ def give_room(memory: dict[int, int]) -> None:
 def exact(memory: dict[int, int], size: int) -> list[bytes]:
     """Set the numbers themselves, after which the process can hardly allocate any more and should exec at once.
 
-    For that it needs copies of its arguments and environment of `size` bytes: as much memory is taken and given back to the
-    allocator, which cannot return it to the system while what this function returns is alive.
+    For that it needs copies of its arguments and environment of `size` bytes. There is room for them while what this returns
+    is alive.
     """
-    held = _reserve(size)
+    held = [heap.reserve(piece, 2 * size // piece + 2) for piece in PIECES]
     for number, soft in memory.items():
         _set(number, soft, resource.getrlimit(number)[1])
-    return held
-
-
-def _reserve(size: int) -> list[bytes]:
-    held = []
-    for piece in PIECES:
-        taken = [bytes(piece) for _ in range(2 * size // piece + 2)]
-        held.append(taken[-1])
-        del taken
     return held
 
 

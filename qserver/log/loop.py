@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from qserver.base import heap
 from qserver.base.signals import SIGALRM, SIGTERM, WakeUp
 
 TYPE_CHECKING = False
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from qserver.log.feed import Feeder
 
 BLOCK = 65536
+WORKING_SPACE = 12
+"""Blocks of memory that a block passes through on its way, generously."""
 CAUGHT = (SIGALRM, SIGTERM)
 
 
@@ -22,6 +25,7 @@ def run(feeder: Feeder, rotate: Callable[[], None], wakeup: WakeUp) -> None:
 
     After TERM within a line bytes are read one by one, so that the next line is left for whoever reads next.
     """
+    _kept = heap.reserve(BLOCK, WORKING_SPACE)
     poller = select.poll()
     poller.register(0, select.POLLIN)
     poller.register(wakeup.fileno(), select.POLLIN)

@@ -9,7 +9,7 @@ import pytest
 
 from qserver.base import limits
 from tests.commands.test_envdir import BOTH, program
-from tests.support import environment, ours, run
+from tests.support import ROOT, environment, ours, run
 
 USAGE = (
     b"softlimit: usage: softlimit [-a allbytes] [-c corebytes] [-d databytes] [-f filebytes] [-l lockbytes] [-m membytes]"
@@ -169,3 +169,23 @@ def test_what_our_programs_start_gets_the_number(tmp_path: str) -> None:
     (finished,) = [name for name in os.listdir(f"{tmp_path}/d") if name.startswith("@")]
     with open(f"{tmp_path}/d/{finished}", "rb") as file:
         assert b"Max address space         30000000 " in file.read()
+
+
+def test_a_server_may_import_with_the_limits_lifted() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import resource\n"
+        "from qserver.base import chain, limits\n"
+        "wanted = {}\n"
+        "limits.setting(wanted, 'a', '1000000')\n"
+        "chain.limit_memory(limits.impose(wanted))\n"
+        "held = []\n"
+        "chain.with_room(lambda: held.append(bytes(50_000_000)))\n"
+        "soft = resource.getrlimit(resource.RLIMIT_AS)[0]\n"
+        "with open('/proc/self/statm') as file: mapped = int(file.read().split()[0]) * resource.getpagesize()\n"
+        "print(50_000_000 < mapped <= soft <= mapped + 2_000_000)\n"
+        "try: bytes(5_000_000)\n"
+        "except MemoryError: print('limited')\n"
+    )
+    done = run([ours("python"), "-IS", "-c", code, str(ROOT)])
+    assert (done.stdout, done.stderr) == (b"True\nlimited\n", b"")
