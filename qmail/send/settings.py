@@ -34,15 +34,7 @@ class Settings:
         to = _or(controls.line("doublebounceto"), b"postmaster")
         self.doublebounceto = b"%b@%b" % (to, _or(controls.line_or_me("doublebouncehost"), b"doublebouncehost"))
         self.bouncemaxbytes = controls.integer("bouncemaxbytes", 0)
-        locals_ = controls.members("locals", or_me=True)
-        if locals_ is None:
-            raise LookupError("neither locals nor me")
-        self.rewriter = Rewriter(
-            _or(controls.line_or_me("envnoathost"), b"envnoathost"),
-            locals_,
-            controls.members("percenthack") or frozenset(),
-            controls.mapping("virtualdomains") or {},
-        )
+        self.rewriter = read_rewriter(controls)
 
     def reread(self) -> None:
         """What HUP asks for. Raises RereadError at the first file that cannot be read; all old values stay then."""
@@ -66,6 +58,19 @@ class Settings:
         self.rewriter = Rewriter(old.envnoathost, locals_, old.percenthack, virtualdomains)
         self.concurrency = concurrency
         self.lifetime = lifetime
+
+
+def read_rewriter(controls: Controls) -> Rewriter:
+    """The rules by which recipients are rewritten. Raises OSError; LookupError when there is neither locals nor me."""
+    locals_ = controls.members("locals", or_me=True)
+    if locals_ is None:
+        raise LookupError("neither locals nor me")
+    return Rewriter(
+        _or(controls.line_or_me("envnoathost"), b"envnoathost"),
+        locals_,
+        controls.members("percenthack") or frozenset(),
+        controls.mapping("virtualdomains") or {},
+    )
 
 
 def _or(value: bytes | None, default: bytes) -> bytes:
