@@ -81,11 +81,8 @@ class Channel:
         except OSError:
             self._outgoing = b""
 
-    def read(self) -> list[tuple[Delivery | None, bytes]]:
-        """The complete reports that have come: (the delivery it is about, letter and text); None for no such delivery.
-
-        Raises LostSpawner.
-        """
+    def read(self) -> list[tuple[int, bytes]]:
+        """The complete reports that have come: (slot, letter and text). Raises LostSpawner."""
         try:
             data = os.read(self._rfd, READ_SIZE)
         except OSError as error:
@@ -96,16 +93,17 @@ class Channel:
             raise LostSpawner
         return self._take(self._held + data)
 
-    def _take(self, data: bytes) -> list[tuple[Delivery | None, bytes]]:
-        reports = []
+    def _take(self, data: bytes) -> list[tuple[int, bytes]]:
+        reports: list[tuple[int, bytes]] = []
         at = 0
         while (end := data.find(b"\0", at + 1)) >= 0:
-            reports.append((self._finish(data[at]), data[at + 1 : min(end, at + LONGEST_REPORT)]))
+            reports.append((data[at], data[at + 1 : min(end, at + LONGEST_REPORT)]))
             at = end + 1
         self._held = data[at : at + LONGEST_REPORT]
         return reports
 
-    def _finish(self, slot: int) -> Delivery | None:
+    def finish(self, slot: int) -> Delivery | None:
+        """The delivery of a slot, which is free now; None when there is none."""
         delivery = self.running.pop(slot, None)
         if delivery is not None:
             self._free.append(slot)

@@ -145,7 +145,8 @@ class Dispatcher:
             self.channels[channel].alive = False
             self._log(lines.LOST_SPAWNER)
             return False
-        for delivery, report in reports:
+        for slot, report in reports:
+            delivery = self.channels[channel].finish(slot)
             if delivery is None:
                 self._log(lines.OUT_OF_RANGE)
                 continue

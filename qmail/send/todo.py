@@ -109,7 +109,9 @@ class Preprocessor:
 class _Entry:
     """One message on its way from S4 to S5."""
 
-    __slots__ = ("_fd", "_has_sender", "_info", "_log", "_names", "_number", "_pid", "_rewriter", "_size", "_uid", "channels")
+    __slots__ = (
+        "_fd", "_has_sender", "_info", "_log", "_names", "_number", "_pid", "_rewriter", "_size", "_stale", "_uid", "channels",
+    )  # fmt: skip
 
     def __init__(self, number: int, names: Names, log: Log, rewriter: Rewriter) -> None:
         self._number = number
@@ -118,6 +120,7 @@ class _Entry:
         self._rewriter = rewriter
         self._fd = -1
         self._has_sender = False
+        self._stale: list[str] = []
         self._info: Output | None = None
         self._size = self._uid = self._pid = 0
         self.channels: dict[int, Output] = {}
@@ -139,12 +142,31 @@ class _Entry:
             (names.remote(number), lines.UNLINK),
             (names.info(number), lines.UNLINK_INFO),
         ):
-            _unlink(path, line)
+            self._remove_stale(path, line)
         self._info = Output(names.info(number), lines.CREATE_INFO, lines.WRITING_INFO, lines.FSYNC_INFO)
         self._log(lines.NEW_MESSAGE % number)
         self._copy_records(todo)
         for output in (self._info, *self.channels.values()):
             output.sync()
+        self._sync_removals()
+
+    def _remove_stale(self, path: str, line: bytes) -> None:
+        """Unlink what an earlier attempt left. Raises Trouble."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            raise Trouble(line, path) from None
+        self._stale.append(path)
+
+    def _sync_removals(self) -> None:
+        """The power must not bring back a channel's file that this attempt did not make again. Raises Trouble."""
+        for path in self._stale:
+            try:
+                fsync_directory(os.path.dirname(path))
+            except OSError:
+                raise Trouble(lines.FSYNC_CHANNEL, path) from None
 
     def close(self) -> None:
         """Close what is open."""
@@ -197,12 +219,3 @@ class _Entry:
             output = Output(path, lines.CREATE_CHANNEL, lines.WRITING_CHANNEL, lines.FSYNC_CHANNEL)
             self.channels[channel] = output
         return output
-
-
-def _unlink(path: str, line: bytes) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError:
-        raise Trouble(line, path) from None

@@ -131,13 +131,21 @@ class Sender:
 
     def line(self, timeout: float = 20) -> bytes:
         """The next line of the log, without its newline."""
-        while b"\n" not in self._log:
+        while not self.has_line():
             assert select.select([self.log_pipe.read], [], [], timeout)[0], f"no line; held {self._log!r}"
-            block = os.read(self.log_pipe.read, 65536)
-            assert block, "the log has ended"
-            self._log += block
+            self.read_log()
         line, _, self._log = self._log.partition(b"\n")
         return line
+
+    def has_line(self) -> bool:
+        """Whether a line has been read that was not asked for yet."""
+        return b"\n" in self._log
+
+    def read_log(self) -> None:
+        """Read what is there of the log."""
+        block = os.read(self.log_pipe.read, 65536)
+        assert block, "the log has ended"
+        self._log += block
 
     def lines_until(self, last: bytes) -> list[bytes]:
         """The lines up to the first one that begins with `last`, which is included."""
@@ -148,7 +156,7 @@ class Sender:
 
     def order(self, channel: int, timeout: float = 20) -> Order:
         """The next command to a spawner."""
-        while self._orders[channel].count(b"\0", 1) < 3:
+        while not self.has_order(channel):
             fd = self.to[channel].read
             assert select.select([fd], [], [], timeout)[0], f"no order; held {self._orders[channel]!r}"
             block = os.read(fd, 65536)
@@ -157,6 +165,10 @@ class Sender:
         data = self._orders[channel]
         message, sender, recipient, self._orders[channel] = data[1:].split(b"\0", 3)
         return Order(data[0], message, sender, recipient)
+
+    def has_order(self, channel: int) -> bool:
+        """Whether a command has been read that was not asked for yet."""
+        return self._orders[channel].count(b"\0", 1) >= 3
 
     def report(self, channel: int, slot: int, text: bytes) -> None:
         """Report on a delivery: letter and text."""
