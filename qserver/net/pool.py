@@ -32,19 +32,20 @@ TICK = 1.0
 """Seconds after which the master looks about even if nobody asked it to."""
 PAUSE = 1.0
 """Seconds until the next attempt when a worker could not be forked, or died without a session."""
-NOBODY = -1
-"""The owner of a cell whose worker does not know its pid yet."""
+FIRST_UNKNOWN = -2
+"""The owner of a cell is a number below this one while the worker it is for does not know its pid."""
 
 
 class Pool:
     """The master's knowledge: its workers, and the sessions of dead workers whose programs still run."""
 
-    __slots__ = ("_adopted", "_pause_until", "_poll", "_program", "_site", "_wake_up", "_workers")
+    __slots__ = ("_adopted", "_next", "_pause_until", "_poll", "_program", "_site", "_wake_up", "_workers")
 
     def __init__(self, site: Site, program: Program) -> None:
         self._site = site
         self._program = program
-        self._workers: dict[int, int] = {}  # pid → the cell of a Server, -1 of a Starter
+        self._next = FIRST_UNKNOWN
+        self._workers: dict[int, int] = {}  # pid → the number that stood for it before
         self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
         self._pause_until = 0.0
         self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM))
@@ -75,10 +76,11 @@ class Pool:
         """As many as should stand ready, within the limit."""
         while self._wants_worker() and time.monotonic() >= self._pause_until:
             with self._site.board.lock:
-                cell = self._site.board.claim(NOBODY)
+                cell = self._site.board.claim(self._next)
             if cell == NOWHERE:
                 return
             self._start_worker(cell)
+            self._next -= 1
 
     def _wants_worker(self) -> bool:
         states = self._site.board.states()
@@ -98,12 +100,12 @@ class Pool:
             self._site.board.set_state(cell, FREE)
             self._site.log.complain("drop", "(111) unable to fork", error)
             self._pause_until = time.monotonic() + PAUSE
-            pid = NOBODY
+            pid = -1
         if pid == 0:
             self._become_worker(cell)
         signals.unblock_all()
         if pid > 0:
-            self._workers[pid] = cell
+            self._workers[pid] = self._next
 
     def _become_worker(self, cell: int) -> NoReturn:
         code = 111
@@ -127,11 +129,9 @@ class Pool:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            cell = self._workers.pop(pid, NOWHERE)
+            before = self._workers.pop(pid, pid)
             board = self._site.board
-            cells = board.owned_by(pid)
-            if cell != NOWHERE and board.owner(cell) == NOBODY:  # it died before it knew its pid
-                cells.append(cell)
+            cells = board.owned_by(pid, before)
             if status and not any(board.is_busy(cell) for cell in cells):
                 self._pause_until = time.monotonic() + PAUSE  # not in a session: the next would die of it too
             for cell in cells:

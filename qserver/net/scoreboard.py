@@ -103,16 +103,11 @@ class Scoreboard:
         pid: int = RECORD.unpack_from(self._memory, self._records + cell * RECORD.size)[1]
         return pid
 
-    def owner(self, cell: int) -> int:
-        """The worker that has the cell."""
-        pid: int = RECORD.unpack_from(self._memory, self._records + cell * RECORD.size)[0]
-        return pid
-
-    def owned_by(self, owner: int) -> list[int]:
-        """The cells a worker has."""
+    def owned_by(self, *owners: int) -> list[int]:
+        """The cells a worker has, under whichever of the numbers."""
         found = []
         for cell, state in enumerate(self.states()):
-            if state and RECORD.unpack_from(self._memory, self._records + cell * RECORD.size)[0] == owner:
+            if state and RECORD.unpack_from(self._memory, self._records + cell * RECORD.size)[0] in owners:
                 found.append(cell)
         return found
 

@@ -44,6 +44,10 @@ LEAKED = 64
 RESTORED = (signals.SIGCHLD, signals.SIGTERM, signals.SIGPIPE, signals.SIGALRM, signals.SIGHUP, signals.SIGINT)
 
 
+class Shut(Exception):
+    """The port was closed: by the master before it ended, or by a worker that saw it gone."""
+
+
 class Worker:
     """What both kinds have: the way from the listening socket to a visitor whose session has begun."""
 
@@ -63,10 +67,15 @@ class Worker:
             self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def _accept(self, listener: Listener) -> Visitor | None:
-        """The next connection; None when another worker was faster, or nothing can be accepted now."""
+        """The next connection; None when another worker was faster, or nothing can be accepted now.
+
+        Raises Shut when the port is closed.
+        """
         try:
             fd, peer = listener.sock._accept()  # type: ignore[attr-defined]
         except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EBADF):
+                raise Shut from None
             if error.errno in SHORT_OF_FILES:
                 self._log.complain("drop", f"({TROUBLE}) unable to accept", error)
                 self._site.wait_for_end(PAUSE)
@@ -126,6 +135,12 @@ class Server(Worker):
 
     def run(self) -> None:
         """Serve until the master is gone, the worker has done its share, or it is not needed."""
+        try:
+            self._run()
+        except Shut:
+            return
+
+    def _run(self) -> None:
         life, idle = self._site.life, self._site.titles.idle
         first = None
         idle()
@@ -138,7 +153,7 @@ class Server(Worker):
             for fd, _ in ready:
                 if fd == life:
                     self._site.shut()
-                    return
+                    raise Shut
             visitor = self._accept(self._by_fd[ready[0][0]])
             if visitor is None:
                 continue
@@ -237,6 +252,12 @@ class Starter(Worker):
 
     def run(self) -> None:
         """Start programs until the master is gone; then wait for those that run."""
+        try:
+            self._run()
+        except Shut:
+            self._finish()
+
+    def _run(self) -> None:
         site, children = self._site, self._wake_up.fileno()
         site.titles.idle()
         while True:
@@ -246,8 +267,7 @@ class Starter(Worker):
             listener = None
             for fd, _ in (self._full if self._cell == NOWHERE else self._poll).poll(-1, 4):
                 if fd == site.life:
-                    self._finish()
-                    return
+                    raise Shut
                 if fd == children:
                     self._wake_up.drain()
                     self._reap(os.WNOHANG)
