@@ -27,7 +27,7 @@ IN_FLIGHT = 16
 class Arrivals:
     """Watches the trigger, feeds the threads, passes on what is ready. The current directory is the queue."""
 
-    __slots__ = ("_add", "_busy", "_cleaner", "_log", "_names", "_next_run", "_scan", "_trigger", "_workers")
+    __slots__ = ("_add", "_busy", "_cleaner", "_log", "_names", "_next_run", "_preprocessor", "_scan", "_trigger", "_workers")
 
     def __init__(self, names: Names, cleaner: Cleaner, log: Log, add: Callable[[int, list[int]], None]) -> None:
         """`add(number, channels)` is told of each message that has become deliverable."""
@@ -39,7 +39,8 @@ class Arrivals:
         self._scan: Iterator[int] | None = None
         self._next_run = 0
         self._trigger: Trigger | None = None
-        self._workers = Workers(Preprocessor(names, log))
+        self._preprocessor = Preprocessor(names, log)
+        self._workers = Workers(self._preprocessor)
 
     def trigger_fd(self) -> int:
         """The descriptor to poll for the trigger; -1 while it does not matter."""
@@ -69,8 +70,17 @@ class Arrivals:
                 self._scan = None
                 return
             if number not in self._busy:
-                self._busy.add(number)
-                self._workers.submit(number, rewriter)
+                self._begin(number, rewriter)
+
+    def _begin(self, number: int, rewriter: Rewriter) -> None:
+        """A small entry is written here and only made durable there: threads that take turns at every call are slow."""
+        if not self._preprocessor.is_small(number):
+            self._workers.prepare(number, rewriter)
+        elif (entry := self._preprocessor.begin(number, rewriter)) is not None:
+            self._workers.finish(number, entry)
+        else:
+            return
+        self._busy.add(number)
 
     def take_results(self) -> None:
         """Ask for the removal of what is preprocessed; deliveries begin when it has gone from todo."""

@@ -190,7 +190,8 @@ def _end_with_the_writer_of(fd: int) -> None:
 def _let_predecessor_end(env: dict[str, str]) -> None:
     """A queue service that answers may be one of its own, or that of a qmail-send just killed, about to end."""
     from qmail.queue import service
+    from qmail.queue.site import service_socket
 
     deadline = time.monotonic() + PREDECESSOR_PATIENCE
-    while service.answers(f"{home(env)}/run/queue.sock") and time.monotonic() < deadline:
+    while service.answers(service_socket(home(env))) and time.monotonic() < deadline:
         time.sleep(0.1)

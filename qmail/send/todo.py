@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qmail.send.rewrite import Rewriter
 
 BLOCK = 65536
+SMALL = 8192
 LONGEST_RECORD = 65536
 """More than any address that the queue accepts."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -72,7 +73,6 @@ class Output:
 
     def sync(self) -> None:
         """Make the file durable, and its name. Raises Trouble."""
-        self.flush()
         try:
             os.fsync(self._fd)
             fsync_directory(os.path.dirname(self._path))
@@ -93,11 +93,33 @@ class Preprocessor:
         self._names = names
         self._log = log
 
+    def is_small(self, number: int) -> bool:
+        """Whether an entry is so small that writing its files costs less than handing it to another thread."""
+        try:
+            return os.stat(self._names.todo(number)).st_size <= SMALL
+        except OSError:
+            return True
+
     def prepare(self, number: int, rewriter: Rewriter) -> list[int] | None:
         """Do everything up to the last fsync; returns the channels that have recipients, None if the entry must stay."""
-        entry = _Entry(number, self._names, self._log, rewriter)
+        entry = self.begin(number, rewriter)
+        return None if entry is None else self.finish(entry)
+
+    def begin(self, number: int, rewriter: Rewriter) -> Entry | None:
+        """Write the entry's files; `finish` must follow. None if the entry must stay."""
+        entry = Entry(number, self._names, self._log, rewriter)
         try:
-            entry.prepare()
+            entry.write()
+        except Trouble as trouble:
+            self._log(trouble.line)
+            entry.close()
+            return None
+        return entry
+
+    def finish(self, entry: Entry) -> list[int] | None:
+        """Make the files durable, which waits for the disk; returns as `prepare` does."""
+        try:
+            entry.sync()
         except Trouble as trouble:
             self._log(trouble.line)
             return None
@@ -106,7 +128,7 @@ class Preprocessor:
         return [channel for channel in CHANNELS if channel in entry.channels]
 
 
-class _Entry:
+class Entry:
     """One message on its way from S4 to S5."""
 
     __slots__ = (
@@ -125,8 +147,8 @@ class _Entry:
         self._size = self._uid = self._pid = 0
         self.channels: dict[int, Output] = {}
 
-    def prepare(self) -> None:
-        """Raises Trouble."""
+    def write(self) -> None:
+        """Everything but the fsyncs. Raises Trouble."""
         names, number = self._names, self._number
         todo = names.todo(number)
         try:
@@ -147,7 +169,13 @@ class _Entry:
         self._log(lines.NEW_MESSAGE % number)
         self._copy_records(todo)
         for output in (self._info, *self.channels.values()):
-            output.sync()
+            output.flush()
+
+    def sync(self) -> None:
+        """The fsyncs. Raises Trouble."""
+        for output in (self._info, *self.channels.values()):
+            if output is not None:
+                output.sync()
         self._sync_removals()
 
     def _remove_stale(self, path: str, line: bytes) -> None:
