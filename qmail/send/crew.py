@@ -110,8 +110,7 @@ class Crew:
             theirs.close()
             raise
         if pid == 0:
-            self._leave()
-            _live(theirs, identity, self._env)
+            _live(theirs, identity, self._env, self._leave)
         theirs.close()
         ours.setblocking(False)
         return Worker(pid, ours, identity)
@@ -149,10 +148,13 @@ def close_all_but(*kept: int) -> None:
                 continue  # the one that read the directory
 
 
-def _live(sock: _socket.socket, identity: Identity | None, env: dict[str, str]) -> NoReturn:
+def _live(
+    sock: _socket.socket, identity: Identity | None, env: dict[str, str], leave: Callable[[], None]
+) -> NoReturn:
     """The child's life: nothing but its socket stays open; it ends when its spawner closes the other side."""
     code = TEMPORARY
     try:
+        leave()
         signals.default(signals.SIGPIPE)
         _rest()
         close_all_but(sock.fileno())

@@ -114,7 +114,7 @@ def test_background_programs_hold_only_their_report_back(home: Path, joe: Path, 
     gate = home.parent / "gate"
     os.mkfifo(gate)
     gate.chmod(0o666)
-    dot_qmail(joe, ".qmail", f"|(read line <{gate}; echo $line) & echo early\n")
+    dot_qmail(joe, ".qmail", f"|echo early; (read line <{gate}; echo $line) &\n")
     with spawner(home, "qmail-lspawn", "./Maildir/") as spawn:
         spawn.limit()
         spawn.order(1, messid, b"a@x.org", b"joe@example.org")
