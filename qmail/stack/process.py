@@ -138,14 +138,17 @@ def wait_ready(paths: Paths, facts: Facts, timeout: float = READY_TIMEOUT) -> No
 
 
 def family(paths: Paths) -> list[psutil.Process]:
-    """svscan, all below it, and processes of this stack that lost it (found by their service directory)."""
+    """svscan, all below it, and processes of this stack that lost it.
+
+    These are found by their directory, which is in the home; nobody's shell there is taken for one: they have no terminal.
+    """
     found: dict[int, psutil.Process] = {}
     top = svscan_process(paths)
     roots = [top] if top else []
-    prefix = os.fspath(paths.service) + "/"
+    prefixes = tuple(f"{place}/" for place in (paths.service, paths.qmail, paths.log, paths.users))
     for process in psutil.process_iter():
         try:
-            if (process.cwd() + "/").startswith(prefix):
+            if (process.cwd() + "/").startswith(prefixes) and process.terminal() is None:
                 roots.append(process)
         except psutil.Error:
             continue
@@ -171,7 +174,7 @@ def stop(paths: Paths, timeout: float = STOP_TIMEOUT) -> int:
     top = svscan_process(paths)
     if top is None:
         every = [service.name for service in SERVICES]
-        send_commands(paths, b"dx", [*every, *(f"{name}/log" for name in every)])
+        send_commands(paths, b"dx", [*every, *(f"{name}/log" for name in every), LOG_OF_SVSCAN])
     else:
         top.terminate()
     _, alive = psutil.wait_procs(members, timeout=timeout)
@@ -216,8 +219,9 @@ def guard(paths: Paths) -> int:
     if top is not None:
         _wait_for_end(top.pid)
     others = [service.name for service in SERVICES if service.name != "guard"]
-    send_commands(paths, b"dx", [*others, *(f"{name}/log" for name in others)])
-    wait_until(lambda: not any(_has_reader(paths.service / name / "supervise/ok") for name in others), 2)
+    logs = [*(f"{name}/log" for name in others), LOG_OF_SVSCAN]
+    send_commands(paths, b"dx", [*others, *logs])
+    wait_until(lambda: not any(_has_reader(paths.service / name / "supervise/ok") for name in [*others, LOG_OF_SVSCAN]), 2)
     start_svscan(paths)
     # this guard's own supervise is one of the orphans: it leaves the place to the new svscan's
     send_commands(paths, b"dx", ["guard", "guard/log"])

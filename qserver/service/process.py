@@ -64,6 +64,16 @@ class Process:
         """The block of the status file."""
         return Status(self.when, self.pid, self.paused, self.want, self.state).pack()
 
+    def adopt(self, told: Status) -> None:
+        """Go on with a process that an earlier supervise started, and with what was wanted of it."""
+        self.pid = told.pid
+        self.when = told.when
+        self.want = told.want if told.want in WANTED.values() else UP
+        self.paused = told.paused
+        self.state = RUNNING if told.state is None else told.state
+        self._script = "start" if told.state == STARTING else "run"
+        self._first = told.state == STARTING
+
     def is_down(self) -> bool:
         """Whether nothing runs and nothing waits to be started."""
         return self.pid == 0 and self.due is None

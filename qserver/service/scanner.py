@@ -110,6 +110,8 @@ class Scanner:
             if now >= next_scan:
                 next_scan = now + INTERVAL
                 self._look()
+            elif not self._stopping:
+                self._start_missing()
             if self._stopping and self._shut_down():
                 return 0
             wait = SHUTDOWN_INTERVAL if self._stopping else max(0.0, min(next_scan, self._next_restart()) - now)

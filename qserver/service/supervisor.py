@@ -9,7 +9,7 @@ import time
 
 from qserver.base import chain, files, signals
 from qserver.base.errors import fatal, warn
-from qserver.service import machine, place
+from qserver.service import machine, orphan, place
 from qserver.service.process import Process
 from qserver.service.status import DOWN, UP
 
@@ -58,6 +58,7 @@ class Supervisor:
         wanted = DOWN if self._is_normally_down() else UP
         self.main = Process(self, "main", wanted)
         self.log = Process(self, "log", wanted) if self.log_pipe is not None else None
+        self._orphan = self._adopt()
         self._status = self._open("status", "status for writing", os.O_WRONLY | os.O_TRUNC | os.O_CREAT | place.LISTEN)
         self._control = self._fifo("control")
         self._control_writer = self._open("control", "control", place.SPEAK, doing="write")
@@ -82,6 +83,18 @@ class Supervisor:
         except OSError as error:
             raise fatal(PROG, f"unable to stat {self.name}/down", error) from error
         return True
+
+    def _adopt(self) -> int:
+        """Take over what an earlier supervise left running: a descriptor that tells of its end, or -1.
+
+        Not with an executable `log`: the pipe between the two went with their supervise.
+        """
+        found = orphan.left_behind(f"{self.place}/status") if self.log is None else None
+        if found is None:
+            return -1
+        told, fd = found
+        self.main.adopt(told)
+        return fd
 
     def _fifo(self, name: str) -> int:
         try:
@@ -113,14 +126,25 @@ class Supervisor:
         poller = select.poll()
         poller.register(self._wake.fileno(), select.POLLIN)
         poller.register(self._control, select.POLLIN)
+        if self._orphan >= 0:
+            poller.register(self._orphan, select.POLLIN)
         for process in self.processes():
-            if process.want == UP:
+            if process.want == UP and not process.pid:
                 process.happen(machine.WANT_UP)
         while not self._is_over():
-            poller.poll(self._patience())
+            for fd, _ in poller.poll(self._patience()):
+                if fd == self._orphan:
+                    self._bury(poller)
             self._turn()
         self.announce()
         return 0
+
+    def _bury(self, poller: select.poll) -> None:
+        """The process we took over has ended; how, only the one who reaped it knows."""
+        poller.unregister(self._orphan)
+        os.close(self._orphan)
+        self._orphan = -1
+        self.main.ended(0)
 
     def _turn(self) -> None:
         """What has happened: signals, ends of children, commands, starts that are due."""
