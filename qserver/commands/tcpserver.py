@@ -41,6 +41,7 @@ EXIT
 
 from __future__ import annotations
 
+import errno
 import os
 
 from qserver.base.errors import Die, fatal
@@ -93,14 +94,19 @@ def _open(asked: Options, env: dict[str, str]) -> list[Listener]:
 
 def _take_ids(asked: Options) -> None:
     """-g, then -u; 0 is no change. Raises Die."""
-    for what, uid, gid in (("gid", os.getuid(), asked.gid), ("uid", asked.uid, os.getgid())):
-        if (gid if what == "gid" else uid) == 0:
-            continue
-        try:
-            become(uid, gid, [gid] if what == "gid" else os.getgroups())
-        except (OSError, OverflowError) as error:
-            trouble = error if isinstance(error, OSError) else None
-            raise fatal(PROG, f"(111) unable to set {what}", trouble, unknown=None) from error
+    if asked.gid:
+        _become("gid", os.getuid(), asked.gid, [asked.gid])
+    if asked.uid:
+        _become("uid", asked.uid, os.getgid(), os.getgroups())
+
+
+def _become(what: str, uid: int, gid: int, groups: list[int]) -> None:
+    try:
+        become(uid, gid, groups)
+    except OverflowError:
+        raise fatal(PROG, f"(111) unable to set {what}", errno.EINVAL, unknown=None) from None
+    except OSError as error:
+        raise fatal(PROG, f"(111) unable to set {what}", error, unknown=None) from error
 
 
 def _detach() -> None:
