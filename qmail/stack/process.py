@@ -169,7 +169,7 @@ def stop(paths: Paths, timeout: float = STOP_TIMEOUT) -> int:
     What is left at the time-out is killed; returns how many processes that were.
     """
     members = family(paths)
-    send_commands(paths, b"dx", ["guard", "guard/log"])
+    send_commands(paths, b"d", ["guard"])  # not x: svscan would start its supervise again
     wait_until(lambda: not service_pid(paths, "guard"), 3)
     top = svscan_process(paths)
     if top is None:
