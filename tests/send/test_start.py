@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.send.harness import Stack, add_users, assert_clean, dot_qmail, message_numbers, post, queue_file, stack
+from qmail.queue.service import answers
+from qmail.queue.site import service_socket
+from tests.send.harness import add_users, assert_clean, dot_qmail, message_numbers, post, stack
 from tests.support import environment, ours, run, wait_for
 
 DAEMONS = ("qmail-lspawn", "qmail-rspawn", "qmail-clean", "qmail-queued")
@@ -98,7 +100,8 @@ def test_a_killed_daemon_ends_the_rest_and_a_new_start_goes_on(home: Path, users
         with stack(home, home.parent / "log2") as again:
             wait_for(lambda: not message_numbers(home), timeout=30)
             assert again.process.poll() is None
-            wait_for(lambda: (home / "run" / "queue.sock").exists())
+            wait_for(lambda: answers(service_socket(str(home))))
+            assert set(again.children()) == set(DAEMONS)
     assert_clean(home)
     found = [int(number) for text in mail_of(users, "joe") for number in re.findall(rb"^X-Number: (\d+)$", text, re.M)]
     assert set(found) == set(range(40))
@@ -199,11 +202,9 @@ def test_restart_finds_the_lock_free_at_once(home: Path, users: Path) -> None:
     assert len(mail_of(users, "joe")) in (1, 2)
 
 
-def test_unused(home: Path) -> None:
-    """A stack without mail ends at once."""
+def test_a_stack_without_mail_ends_at_once(home: Path) -> None:
     with stack(home, home.parent / "log") as running:
         wait_for(lambda: running.log())
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0
-        assert isinstance(running, Stack)
-        assert not queue_file(home, "mess", 1).exists()
+        assert running.log() == ["status: local 0/10 remote 0/20", "status: exiting"]
