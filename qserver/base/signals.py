@@ -28,6 +28,7 @@ SIGCONT: int = _signal.SIGCONT
 SIGSTOP: int = _signal.SIGSTOP
 SIGTSTP: int = _signal.SIGTSTP
 SIGWINCH: int = _signal.SIGWINCH
+SIGIO: int = _signal.SIGIO
 SIGXCPU: int = _signal.SIGXCPU
 SIGXFSZ: int = _signal.SIGXFSZ
 

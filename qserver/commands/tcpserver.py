@@ -44,12 +44,15 @@ from __future__ import annotations
 import errno
 import os
 
+from qserver.base import signals
 from qserver.base.errors import Die, fatal
 from qserver.base.privileges import become
 from qserver.net import bindings, options, pool, programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from qserver.net.bindings import Listener
     from qserver.net.options import Options
 
@@ -59,6 +62,7 @@ PROG = "tcpserver"
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve until SIGTERM."""
     asked = options.parse(argv, env)
+    signals.handle(signals.SIGTERM, _leave)
     try:
         listeners = _open(asked, env)
         program = programs.choose(asked.program, env, asked.always_exec)
@@ -72,6 +76,11 @@ def main(argv: list[str], env: dict[str, str]) -> int:
 
         lookup.preload()
     return pool.serve(PROG, asked, env, listeners, program)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    """SIGTERM before the pool is there: there is nothing to wait for."""
+    os._exit(0)
 
 
 def _open(asked: Options, env: dict[str, str]) -> list[Listener]:

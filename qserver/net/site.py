@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+
+from qserver.base import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +73,23 @@ class Site:
         """In a worker: only the master may hold its end of the life pipe."""
         os.close(self._life_end)
         os.close(self.poked)
+
+    def watch_master(self) -> None:
+        """In a worker that may be busy for long: let the kernel tell (SIGIO) when the master is gone, and close the port.
+
+        Without it a server whose workers are all in sessions would keep its port from its successor.
+        """
+        try:
+            # an open file of our own, since the owner of its signals is a property of the open file
+            fd = os.open(f"/proc/self/fd/{self.life}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return
+        signals.handle(signals.SIGIO, self._master_is_gone)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+
+    def _master_is_gone(self, _number: int, _frame: object) -> None:
+        self.shut()
 
     def poke(self) -> None:
         """Ask the master to look whether more workers are needed."""

@@ -131,6 +131,7 @@ class Server(Worker):
         self._umask = os.umask(0o77)
         os.umask(self._umask)
         signals.ignore(signals.SIGPIPE)
+        site.watch_master()
         self._dispositions = [signals.disposition(number) for number in RESTORED]
 
     def run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -74,12 +74,15 @@ def serving(
     program: str | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
-    **env: str,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """tcpserver OPTIONS HOST 0 WORDS until the block ends. `program` is the server, else ours."""
     log = tmp_path / f"log-{len(list(tmp_path.glob('log-*')))}"
     argv = [program or ours("tcpserver"), *options, "-1v", host, "0", *words]
-    with log.open("wb") as file, spawn(argv, env=environment(**env), stderr=file, cwd=cwd, pass_fds=pass_fds) as process:
+    with (
+        log.open("wb") as file,
+        spawn(argv, env=environment(**(env or {})), stderr=file, cwd=cwd, pass_fds=pass_fds) as process,
+    ):
         assert process.stdout is not None
         shown = process.stdout.readline().decode()
         assert shown, log.read_text()

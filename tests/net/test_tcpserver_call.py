@@ -75,7 +75,7 @@ def test_somebody_elses_ids_without_root() -> None:
 def test_ids(tmp_path: Path, how: str) -> None:
     options = {"options": ["-u", "65534", "-g", "65533"], "environment": ["-U"], "both": ["-U", "-g", "65533"]}[how]
     env = {} if how == "options" else {"UID": "65534", "GID": "65533" if how == "environment" else "7"}
-    with serving(tmp_path, "/bin/sh", "-c", "id -u; id -g; id -G", options=[*options, "-RHl0"], **env) as server:
+    with serving(tmp_path, "/bin/sh", "-c", "id -u; id -g; id -G", options=[*options, "-RHl0"], env=env) as server:
         assert server.talk().split() == [b"65534", b"65533", b"65533"]
 
 
