@@ -33,7 +33,8 @@ USAGE = (
     "svc options: + kill process group, = kill parent process, L kill log, l kill main, u up, d down, o once, x exit, "
     "p pause, c continue, h hup, a alarm, i interrupt, t term, k kill, q quit, 1 SIGUSR1, 2 SIGUSR2, w SIGWINCH"
 )
-MOST = 31
+MOST = 32
+"""Bytes sent at most, with the first `l`."""
 
 
 def main(argv: list[str], env: dict[str, str]) -> int:
@@ -41,10 +42,10 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     options, directories = getopt(argv, LETTERS, USAGE)
     commands = letters([letter for letter, _ in options])
     signals.ignore(signals.SIGPIPE)
-    start = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    start = place.starting_point("svc")
     for directory in directories:
         _control(directory, commands, env)
-        os.fchdir(start)
+        place.go_back("svc", start)
     return 0
 
 
@@ -52,14 +53,14 @@ def letters(given: list[str]) -> bytes:
     """`l` and the letters; one that occurs already since the last L or l is not repeated. Raises Die for too many."""
     said = seen = "l"
     for letter in given:
+        if len(said) >= MOST:
+            raise Die("svc: fatal: too many options", 100)
         if letter in "Ll":
             seen = ""
         elif letter in seen:
             continue
         seen += letter
         said += letter
-    if len(said) > MOST:
-        raise Die("svc: fatal: too many options", 100)
     return said.encode("ascii")
 
 

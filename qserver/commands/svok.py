@@ -25,10 +25,11 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         os.chdir(name)
     except OSError as error:
         raise fatal("svok", f"unable to chdir to {name}", error) from error
-    where = place.directory(env)
+    where = "supervise"
     try:
+        where = place.directory(env)
         return 0 if place.is_running(where) else PERMANENT
     except FileNotFoundError:
         return PERMANENT
     except OSError as error:
-        raise fatal("svok", f"unable to open {name}/{where}/ok", error) from error
+        raise fatal("svok", f"unable to open {place.shown(name, where)}/ok", error) from error

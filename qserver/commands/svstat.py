@@ -32,11 +32,11 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     if not directories:
         raise Die(USAGE, 100)
     only = options[-1][0] if options else ""
-    start = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    start = place.starting_point("svstat")
     for directory in directories:
         text = "".join(f"{line}\n" for line in lines(directory, only, env))
         write_all(1, os.fsencode(text))
-        os.fchdir(start)
+        place.go_back("svstat", start)
     return 0
 
 
@@ -53,7 +53,10 @@ def lines(name: str, only: str, env: dict[str, str]) -> list[str]:
         normally_up = True
     except OSError as error:
         return [f"{name}: unable to stat down: {_text(error)}"]
-    data = _read(name, place.directory(env))
+    try:
+        data = _read(name, place.directory(env))
+    except OSError as error:
+        return [f"{name}: unable to find its path: {_text(error)}"]
     return [data] if isinstance(data, str) else _blocks(name, only, data, normally_up)
 
 

@@ -1,55 +1,53 @@
 """supervise as a table: what each event does to a process in each state (daemontools 5.2-5.4).
 
-No process, clock or file here: the actions are methods of the one who carries them out (`supervisor.Process`).
-A row says what happens; a pair that is not in the table changes nothing.
+No process, clock or file here: an entry names the method of the one who carries it out (`process.Process`).
 """
 
 from __future__ import annotations
 
-from qserver.service.status import FAILED, RUNNING, STARTED, STARTING, STOPPED, STOPPING
+from qserver.service.status import DOWN, FAILED, ONCE, RUNNING, STARTED, STARTING, STOPPED, STOPPING, UP
 
-WANT_UP, WANT_DOWN, WANT_ONCE = range(3)
-"""Commands `u`, `d`, `o`."""
-START_OK, START_BAD = range(3, 5)
-"""`start` ended with 0, or not."""
-RUN_ENDED, RUN_REFUSED = range(5, 7)
-"""`run` or `log` ended, or ended with 100: "do not try again"."""
-STOP_ENDED, STOP_REFUSED = range(7, 9)
-"""The same of `stop`."""
-EVENTS = range(9)
+REFUSED = 100
+"""Exit code of a script that does not want to be tried again."""
 
-SCRIPT_EVENTS: dict[str, tuple[int, int, int]] = {
-    # script: ended with 0, with 100, in another way
-    "start": (START_OK, START_BAD, START_BAD),
-    "run": (RUN_ENDED, RUN_REFUSED, RUN_ENDED),
-    "log": (RUN_ENDED, RUN_REFUSED, RUN_ENDED),
-    "stop": (STOP_ENDED, STOP_REFUSED, STOP_ENDED),
-}
-
+WANT_UP, WANT_ONCE, WANT_DOWN = range(3)
+"""Commands `u`, `o`, `d`."""
+STARTED_WELL, GAVE_UP, ENDED_WANTED, ENDED_LEAVING, ENDED_UNWANTED = range(3, 8)
+"""Ends of a script, told apart by `outcome`."""
+EVENTS = range(8)
 STATES = (STOPPED, STARTING, STARTED, RUNNING, STOPPING, FAILED)
-_DOWN = (STOPPED, STARTED, FAILED)
-"""States in which no process runs. (STARTING may be either: `start` runs, or a start waits for its second.)"""
-_ALIVE = (STARTING, RUNNING, STOPPING)
 
+WANTED = {WANT_UP: UP, WANT_ONCE: ONCE, WANT_DOWN: DOWN}
+"""What each command makes of `want`."""
 
-def _rows() -> dict[tuple[int, int], str]:
-    rows: dict[tuple[int, int], str] = {}
-    for state in _DOWN:
-        rows[state, WANT_UP] = "begin"
-        rows[state, WANT_ONCE] = "begin"
-        rows[state, WANT_DOWN] = "rest"
-    for state in _ALIVE:
-        rows[state, WANT_UP] = "keep"
-        rows[state, WANT_ONCE] = "keep"
-        rows[state, WANT_DOWN] = "terminate"
-        rows[state, START_OK] = "go_on"
-        rows[state, START_BAD] = "fail"
-        rows[state, RUN_ENDED] = "again_or_rest"
-        rows[state, RUN_REFUSED] = "fail"
-        rows[state, STOP_ENDED] = "again_or_rest"
-        rows[state, STOP_REFUSED] = "fail"
-    return rows
+_NEVER = ""
+"""No script runs in this state, so none can end."""
 
+_ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    # commands:    u        o        d            ends: start, 0    100, or    want up   want up,    want down
+    #                                                               start bad            exit flag   or once
+    (STOPPED,  ("begin", "begin", "rest",          _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
+    (STARTED,  ("begin", "begin", "retire",        _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
+    (FAILED,   ("begin", "begin", "rest",          _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
+    (STARTING, ("keep",  "keep",  "terminate",     "go_on",        "fail",    "again",  "stay",     "rest")),
+    (RUNNING,  ("keep",  "keep",  "terminate",     "go_on",        "fail",    "again",  "stay",     "rest")),
+    (STOPPING, ("keep",  "keep",  "terminate",     "go_on",        "fail",    "begin",  "stay",     "rest")),
+)  # fmt: skip
+"""STARTING and RUNNING may also be without a process: a start waits for its second."""
 
-TABLE = _rows()
+TABLE: dict[tuple[int, int], str] = {(state, event): row[event] for state, row in _ROWS for event in EVENTS if row[event]}
 ACTIONS = frozenset(TABLE.values())
+
+
+def outcome(script: str, code: int, want: int, exiting: bool) -> int:
+    """The event that the end of a script is: the first of the spec's situations that holds.
+
+    `code` is the exit code, or minus the signal's number; `exiting` the exit flag.
+    """
+    if code == REFUSED or (script == "start" and code != 0):
+        return GAVE_UP
+    if script == "start" and want != DOWN:
+        return STARTED_WELL
+    if want != UP:
+        return ENDED_UNWANTED
+    return ENDED_LEAVING if exiting else ENDED_WANTED

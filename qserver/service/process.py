@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -18,9 +19,10 @@ PROG = "supervise"
 PAUSE = 1.0
 """Seconds between two starts of the same script, at least."""
 FORK_PAUSE = 60.0
-REFUSED = 100
+NO_FORK = (errno.EAGAIN, errno.ENOMEM)
 EXEC_FAILED = 111
-WANTED = {machine.WANT_UP: UP, machine.WANT_DOWN: DOWN, machine.WANT_ONCE: ONCE}
+STATE_OF = {"start": STARTING, "run": RUNNING, "log": RUNNING, "stop": STOPPING}
+"""The state while a script runs."""
 
 
 class Process:
@@ -28,6 +30,7 @@ class Process:
 
     __slots__ = (
         "_first",
+        "_group",
         "_last",
         "_owner",
         "_restart",
@@ -56,8 +59,11 @@ class Process:
         """Whether that start is a restart, which an exit flag forbids, or was commanded."""
         self._script = ""
         self._first = kind == "main"
+        """Whether `start` comes before `run`."""
         self._stopped = False
         """`stop` has run since the last `d` that hit a running process."""
+        self._group = False
+        """Whether the command at work is for the process group."""
         self._last: dict[str, float] = {}
 
     def status(self) -> bytes:
@@ -68,9 +74,9 @@ class Process:
         """Go on with a process that an earlier supervise started, and with what was wanted of it."""
         self.pid = told.pid
         self.when = told.when
-        self.want = told.want if told.want in WANTED.values() else UP
+        self.want = told.want if told.want in (UP, DOWN, ONCE) else UP
         self.paused = told.paused
-        self.state = RUNNING if told.state is None else told.state
+        self.state = RUNNING if told.state not in (STARTING, STOPPING) else told.state
         self._script = "start" if told.state == STARTING else "run"
         self._first = told.state == STARTING
 
@@ -78,16 +84,18 @@ class Process:
         """Whether nothing runs and nothing waits to be started."""
         return self.pid == 0 and self.due is None
 
-    def happen(self, event: int) -> None:
-        """Look the event up and do what the table says."""
-        if event in WANTED:
-            if event == machine.WANT_UP and self.want != UP:
-                self._first = self.kind == "main"
-            self.want = WANTED[event]
+    def happen(self, event: int, *, group: bool = False) -> None:
+        """Look the event up and do what the table says; `group`: to the whole process group."""
+        if event == machine.WANT_UP and self.want != UP:
+            self._first = self.kind == "main"
+        self.want = machine.WANTED.get(event, self.want)
+        self._group = group
         action = machine.TABLE.get((self.state, event))
         if action is not None:
             getattr(self, action)()
         self._owner.announce()
+
+    # The actions of the table.
 
     def begin(self) -> None:
         """Start from rest: `start` first if it is its turn, then `run`."""
@@ -101,24 +109,27 @@ class Process:
 
     def terminate(self) -> None:
         """TERM, then CONT so that a stopped process gets it; a start that was only waiting is given up."""
-        if self.pid == 0:
-            self.due = None
-            self.rest()
-            return
         if self._script != "stop":
             self._stopped = False
-            self.state = STOPPING
-        self.kill(signals.SIGTERM, False)
+        if self.pid == 0:
+            if self._script != "stop":
+                self.due = None
+                self.rest()
+            return
+        self.state = STOPPING
+        self.kill(signals.SIGTERM, self._group)
         self.paused = False
-        self.kill(signals.SIGCONT, False)
+        self.kill(signals.SIGCONT, self._group)
+
+    def retire(self) -> None:
+        """What `start` alone has set up counts as running: `stop` is due again."""
+        self._stopped = False
+        self.rest()
 
     def go_on(self) -> None:
-        """`start` did its work: now `run`, unless it is wanted down by now."""
+        """`start` did its work: now `run`."""
         self._first = False
-        if self.want == DOWN:
-            self.rest()
-        else:
-            self._start(self._opening())
+        self._start(self._opening())
 
     def fail(self) -> None:
         """Not wanted any more by its own word (exit 100), or `start` failed."""
@@ -126,23 +137,25 @@ class Process:
             self.want = DOWN
         self.state = FAILED
 
-    def again_or_rest(self) -> None:
-        """It ended: once more if it is wanted up, else to rest."""
-        if self.want != UP or self._owner.exiting:
-            self.rest()
-        elif self._script == "stop" or self.state == STOPPING:
-            self.begin()
-        else:
-            self._restart = True
-            self._start(self._opening())
+    def again(self) -> None:
+        """It ended and is wanted up: once more."""
+        self._restart = True
+        self._start(self._opening())
+
+    def stay(self) -> None:
+        """It ended, and supervise is about to: stay down, without `stop`."""
+        self.state = STOPPED
 
     def rest(self) -> None:
         """Nothing is wanted of it: run `stop` if it is due, else stay down."""
-        self.state = FAILED if self.state == FAILED else STOPPED
-        if self.kind == "main" and not self._stopped and self.want != UP and place.is_executable_file("stop"):
+        self.state = STOPPED
+        if self.kind == "main" and not self._stopped and place.is_executable_file("stop"):
             self._stopped = True
             self.state = STOPPING
+            self._restart = False
             self._start("stop")
+
+    # What they are made of.
 
     def _opening(self) -> str:
         """The script to begin with."""
@@ -162,43 +175,37 @@ class Process:
             return
         self.due = None
         script = self._script
-        if script == "run" and not os.path.lexists("run"):
+        if script == "run" and not place.exists("run"):
             self._nothing_to_run()
             return
         self._last[script] = now + PAUSE
         try:
-            self.pid = self._spawn(script)
-        except (BlockingIOError, MemoryError) as error:
-            trouble = error if isinstance(error, OSError) else None
-            warn(PROG, f"unable to fork for {self._owner.name}, sleeping 60 seconds", trouble)
-            self._last[script] = self.due = now + FORK_PAUSE
-            return
+            self.pid = self._owner.spawn(self.kind, script)
         except OSError as error:
-            say(describe(PROG, "fatal", f"unable to start {self._owner.name}/{script}", error, "unknown error"))
-            self.ended(EXEC_FAILED << 8)
+            self._could_not_start(script, error, now)
             return
         self.when = time.time_ns()
-        if script in ("run", "log"):
+        self.state = STATE_OF[script]
+        if script == "run":
             self._first = False
-            self.state = RUNNING
         self._owner.announce()
         self._owner.notify(script, "start", self.pid, 0)
+
+    def _could_not_start(self, script: str, error: OSError, now: float) -> None:
+        """No process to be had: wait. Not to be executed: as if it had ended at once."""
+        if error.errno in NO_FORK:
+            warn(PROG, f"unable to fork for {self._owner.name}, sleeping 60 seconds", error)
+            self._last[script] = self.due = now + FORK_PAUSE
+            return
+        say(describe(PROG, "fatal", f"unable to start {self._owner.name}/{script}", error, "unknown error"))
+        self.ended(EXEC_FAILED << 8)
 
     def _nothing_to_run(self) -> None:
         """A service of `start` and `stop` alone."""
         self._first = False
         self.want = ONCE
         self.state = STARTED
-        self.when = time.time_ns()
         self._owner.announce()
-
-    def _spawn(self, script: str) -> int:
-        pipe = self._owner.log_pipe
-        if pipe is None:
-            return self._owner.spawn(script, None, None)
-        if self.kind == "log":
-            return self._owner.spawn(script, pipe[0], None)
-        return self._owner.spawn(script, None, pipe[1])
 
     def ended(self, status: int) -> None:
         """The process ended with this wait status."""
@@ -206,10 +213,10 @@ class Process:
         self.paused = False
         self.when = time.time_ns()
         code = os.waitstatus_to_exitcode(status)
+        self._owner.announce()
         if pid:
             self._owner.notify(self._script, "killed" if code < 0 else "exit", pid, abs(code))
-        good, refused, other = machine.SCRIPT_EVENTS[self._script]
-        self.happen(good if code == 0 else refused if code == REFUSED else other)
+        self.happen(machine.outcome(self._script, code, self.want, self._owner.exiting))
 
     def pause(self, on: bool, group: bool) -> None:
         """`p` and `c`."""
@@ -227,18 +234,7 @@ class Process:
                 return
 
     def forget_restart(self) -> None:
-        """No restart any more; a start that was commanded still takes place."""
+        """The exit flag: a restart that waits does not take place; a start that was commanded does."""
         if self.due is not None and self._restart and self.pid == 0:
             self.due = None
-            self.rest()
-            self._owner.announce()
-
-    def finish(self) -> None:
-        """The log process has nothing more to log."""
-        if self.pid and self.state != STOPPING:
-            self.want = DOWN
-            self.terminate()
-            self._owner.announce()
-        elif self.due is not None and not self.pid:
-            self.due = None
-            self.state = STOPPED
+            self.happen(machine.ENDED_LEAVING)

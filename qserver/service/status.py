@@ -46,7 +46,10 @@ def unpack(data: bytes) -> Status | None:
     if len(data) < OLD_SIZE:
         return None
     state = data[18] if len(data) >= SIZE else None
-    return Status(tai64n.unpack(data), int.from_bytes(data[12:16], "little"), data[16] == 1, data[17], state)
+    seconds = int.from_bytes(data[:8], "big") - tai64n.EPOCH
+    nanoseconds = min(int.from_bytes(data[8:12], "big"), tai64n.BILLION - 1)
+    pid = int.from_bytes(data[12:16], "little")
+    return Status(seconds * tai64n.BILLION + nanoseconds, pid, data[16] != 0, data[17], state)
 
 
 def read(path: str) -> bytes:

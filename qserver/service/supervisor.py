@@ -10,12 +10,9 @@ import time
 from qserver.base import chain, files, signals
 from qserver.base.errors import fatal, warn
 from qserver.service import machine, orphan, place
+from qserver.service.pipes import DRAIN_INTERVAL, Drain
 from qserver.service.process import Process
-from qserver.service.status import DOWN, UP
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from qserver.service.status import DOWN, STOPPING, UP
 
 PROG = "supervise"
 CAUGHT = (signals.SIGCHLD, signals.SIGTERM, signals.SIGINT, signals.SIGTSTP, signals.SIGCONT)
@@ -39,9 +36,14 @@ SIGNALS: dict[int, int] = {
     ord("w"): signals.SIGWINCH,
 }
 WANTS: dict[int, int] = {ord("u"): machine.WANT_UP, ord("d"): machine.WANT_DOWN, ord("o"): machine.WANT_ONCE}
+PAUSES: dict[int, bool] = {ord("p"): True, ord("c"): False}
+GROUPS: dict[int, bool] = {ord("+"): True, ord("="): False}
 PREFIXES = b"+=Ll"
 PREFIX_PATIENCE = 50
 """Milliseconds to wait for the rest of a batch that ends in a prefix: C's svc writes byte by byte."""
+BLOCK = 512
+MOST_BLOCKS = 64
+"""Blocks of commands that are read before signals and the ends of children get their turn."""
 
 
 class Supervisor:
@@ -51,29 +53,41 @@ class Supervisor:
         self.name = name
         self.env = env
         self.exiting = False
-        self.place = place.directory(env)
-        self._take_lock()
+        self._place, self._shown = _place_of(name, env)
+        self._lock = self._take_lock()
         self._wake = signals.WakeUp(CAUGHT)
-        self.log_pipe = os.pipe2(os.O_CLOEXEC) if place.is_executable_file("log") else None
+        self._log_pipe = self._make_log_pipe()
         wanted = DOWN if self._is_normally_down() else UP
         self.main = Process(self, "main", wanted)
-        self.log = Process(self, "log", wanted) if self.log_pipe is not None else None
+        self.log = Process(self, "log", wanted) if self._log_pipe is not None else None
+        self._target: Process | None = self.main
+        self._group = False
+        self._drain: Drain | None = None
         self._orphan = self._adopt()
-        self._status = self._open("status", "status for writing", os.O_WRONLY | os.O_TRUNC | os.O_CREAT | place.LISTEN)
+        self._status = self._open("status", "open", os.O_WRONLY | os.O_TRUNC | os.O_CREAT | place.LISTEN, " for writing")
         self._control = self._fifo("control")
-        self._control_writer = self._open("control", "control", place.SPEAK, doing="write")
+        self._control_writer = self._open("control", "write", place.SPEAK)
         self.announce()
         self._ok = self._fifo("ok")
 
-    def _take_lock(self) -> None:
-        _make_directory(self.place)
+    def _take_lock(self) -> int:
+        _make_directory(self._place)
         try:
-            self._lock = files.open_lock(f"{self.place}/lock")
-            mine = files.lock_exclusive(self._lock, wait=False)
+            fd = files.open_lock(f"{self._place}/lock")
+            mine = files.lock_exclusive(fd, wait=False)
         except OSError as error:
-            raise fatal(PROG, f"unable to acquire {self.name}/{self.place}/lock", error) from error
+            raise fatal(PROG, f"unable to acquire {self._shown}/lock", error) from error
         if not mine:
-            raise fatal(PROG, f"unable to acquire {self.name}/{self.place}/lock", errno.EAGAIN)
+            raise fatal(PROG, f"unable to acquire {self._shown}/lock", errno.EAGAIN)
+        return fd
+
+    def _make_log_pipe(self) -> tuple[int, int] | None:
+        if not place.is_executable_file("log"):
+            return None
+        try:
+            return os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise fatal(PROG, f"unable to create pipe for {self.name}", error) from error
 
     def _is_normally_down(self) -> bool:
         try:
@@ -89,7 +103,7 @@ class Supervisor:
 
         Not with an executable `log`: the pipe between the two went with their supervise.
         """
-        found = orphan.left_behind(f"{self.place}/status") if self.log is None else None
+        found = orphan.left_behind(f"{self._place}/status") if self.log is None else None
         if found is None:
             return -1
         told, fd = found
@@ -98,16 +112,16 @@ class Supervisor:
 
     def _fifo(self, name: str) -> int:
         try:
-            os.mkfifo(f"{self.place}/{name}", 0o600)
+            os.mkfifo(f"{self._place}/{name}", 0o600)
         except OSError:
             pass  # there already, most of the time; the open that follows decides
-        return self._open(name, name, place.LISTEN, doing="read")
+        return self._open(name, "read", place.LISTEN)
 
-    def _open(self, name: str, what: str, flags: int, doing: str = "open") -> int:
+    def _open(self, name: str, verb: str, flags: int, purpose: str = "") -> int:
         try:
-            return os.open(f"{self.place}/{name}", flags, 0o644)
+            return os.open(f"{self._place}/{name}", flags, 0o644)
         except OSError as error:
-            raise fatal(PROG, f"unable to {doing} {self.name}/{self.place}/{what}", error) from error
+            raise fatal(PROG, f"unable to {verb} {self._shown}/{name}{purpose}", error) from error
 
     def processes(self) -> list[Process]:
         """The log first: a logger must be there before what it logs."""
@@ -119,7 +133,7 @@ class Supervisor:
         try:
             os.pwrite(self._status, data, 0)
         except OSError as error:
-            warn(PROG, f"unable to write {self.name}/{self.place}/status", error)
+            warn(PROG, "unable to write status", error)
 
     def run(self) -> int:
         """Supervise until the exit flag is set and nothing runs."""
@@ -149,21 +163,22 @@ class Supervisor:
     def _turn(self) -> None:
         """What has happened: signals, ends of children, commands, starts that are due."""
         for number in self._wake.drain():
-            self.obey(AS_COMMANDS.get(number, b""))
+            self._obey(AS_COMMANDS.get(number, b""), self.main, False)
         self._reap()
-        self.obey(self._batch())
+        self._read_commands()
         now = time.monotonic()
         for process in self.processes():
             process.start_if_due(now)
-        if self.exiting and self.log is not None and self.main.is_down():
-            self.log.finish()
+        self._end_log()
 
     def _is_over(self) -> bool:
         return self.exiting and all(process.is_down() for process in self.processes())
 
     def _patience(self) -> float | None:
-        """Milliseconds to the next start that is waiting; None when there is none."""
+        """Milliseconds to the next start that is waiting, or the next look at the pipe; None when there is neither."""
         due = [process.due for process in self.processes() if process.due is not None]
+        if self._drain is not None:
+            due.append(time.monotonic() + DRAIN_INTERVAL)
         return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
 
     def _reap(self) -> None:
@@ -177,43 +192,62 @@ class Supervisor:
             for process in self.processes():
                 if process.pid == pid:
                     process.ended(status)
+                    break
 
-    def _batch(self) -> bytes:
-        """Every command in the fifo; after a trailing prefix, also what comes within a moment."""
-        batch = b""
-        while True:
+    def _end_log(self) -> None:
+        """With the exit flag and nothing left to log: end the log process, when it has read what there is."""
+        if not self.exiting or self.log is None or not self.main.is_down():
+            return
+        if self.log.is_down() or self.log.state == STOPPING:
+            self._drain = None
+            return
+        if self._drain is None and self._log_pipe is not None:
+            self._drain = Drain(self._log_pipe[0])
+        if self._drain is not None and self._drain.is_over():
+            self._drain = None
+            self.log.happen(machine.WANT_DOWN)
+
+    def _read_commands(self) -> None:
+        """The commands in the fifo; a batch ends when it is empty, but not right behind a prefix."""
+        for _ in range(MOST_BLOCKS):
             try:
-                block = os.read(self._control, 512)
+                block = os.read(self._control, BLOCK)
             except OSError:
                 block = b""
-            if block:
-                batch += block
-            elif batch[-1:] and batch[-1] in PREFIXES and self._more_commands():
-                continue
-            else:
-                return batch
+            if not block:
+                self._target, self._group = self.main, False
+                return
+            self._target, self._group = self._obey(block, self._target, self._group)
+            if block[-1] in PREFIXES:
+                self._await_command()
 
-    def _more_commands(self) -> bool:
+    def _await_command(self) -> None:
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
-        return bool(poller.poll(PREFIX_PATIENCE))
+        poller.poll(PREFIX_PATIENCE)
 
-    def obey(self, commands: bytes) -> None:
-        """Carry out one batch (daemontools 5.2); bytes that mean nothing are passed over."""
-        target, group = self.main, False
+    def _obey(self, commands: bytes, target: Process | None, group: bool) -> tuple[Process | None, bool]:
+        """Carry out commands (daemontools 5.2); bytes that mean nothing are passed over.
+
+        `target`: the process addressed, None where there is no log process; `group`: signals go to its group. Returns both
+        for the rest of the batch.
+        """
         for byte in commands:
-            if byte in PREFIXES:
-                group = byte == 0x2B if byte in b"+=" else group
-                if byte in b"Ll":
-                    target = self.main if byte == 0x6C or self.log is None else self.log
-            elif byte in WANTS:
-                target.happen(WANTS[byte])
-            elif byte == 0x78:
+            if byte in GROUPS:
+                group = GROUPS[byte]
+            elif byte in b"Ll":
+                target = self.main if byte == ord("l") else self.log
+            elif byte == ord("x"):
                 self._prepare_to_exit()
-            elif byte in b"pc":
-                target.pause(byte == 0x70, group)
+            elif target is None:
+                continue
+            elif byte in WANTS:
+                target.happen(WANTS[byte], group=group)
+            elif byte in PAUSES:
+                target.pause(PAUSES[byte], group)
             elif byte in SIGNALS:
                 target.kill(SIGNALS[byte], group)
+        return target, group
 
     def _prepare_to_exit(self) -> None:
         """`x`: nothing is restarted from now on."""
@@ -221,32 +255,47 @@ class Supervisor:
         for process in self.processes():
             process.forget_restart()
 
-    def spawn(self, script: str, stdin: int | None, stdout: int | None) -> int:
-        """Start ./SCRIPT; returns its pid. Raises OSError."""
+    def spawn(self, kind: str, script: str) -> int:
+        """Start ./SCRIPT of main or log; returns its pid. Raises OSError."""
         fds: dict[int, int] = {}
-        if stdin is not None:
-            fds[0] = stdin
-        if stdout is not None:
-            fds[1] = stdout
-        return chain.spawn([f"./{script}"], self.env, fds, setsid=not os.path.lexists("no-setsid"))
+        if self._log_pipe is not None:
+            fds = {0: self._log_pipe[0]} if kind == "log" else {1: self._log_pipe[1]}
+        return self._spawn([f"./{script}"], fds)
 
     def notify(self, script: str, event: str, pid: int, code: int) -> None:
         """Tell an executable `notify`, which runs on its own."""
         if place.is_executable_file("notify"):
             try:
-                chain.spawn(["./notify", script, event, str(pid), str(code)], self.env, {})
+                self._spawn(["./notify", script, event, str(pid), str(code)], {})
             except OSError as error:
                 warn(PROG, f"unable to start {self.name}/notify", error)
+
+    def _spawn(self, argv: list[str], fds: dict[int, int]) -> int:
+        return chain.spawn(argv, self.env, fds, setsid=not place.exists("no-setsid"))
+
+
+def _place_of(name: str, env: dict[str, str]) -> tuple[str, str]:
+    """The supervise directory, and how messages call it. Raises Die."""
+    try:
+        where = place.directory(env)
+    except OSError as error:
+        raise fatal(PROG, f"unable to find the path of {name}", error) from error
+    return where, place.shown(name, where)
 
 
 def _make_directory(path: str) -> None:
     """`supervise/`, or the target of a link that leads nowhere yet. Trouble shows when the lock is opened."""
-    calls: tuple[Callable[[], None], ...] = (
-        lambda: os.mkdir(path, 0o700),
-        lambda: os.mkdir(os.readlink(path), 0o700),
-    )
-    for call in calls if os.path.islink(path) else calls[:1]:
-        try:
-            call()
-        except OSError:
-            continue
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        _make_target(path)
+    except OSError:
+        return
+
+
+def _make_target(path: str) -> None:
+    try:
+        target = os.readlink(path)
+        os.mkdir(target if target[:1] == "/" else f"{path.rpartition('/')[0] or '.'}/{target}", 0o700)
+    except OSError:
+        return  # no link, or it leads somewhere
