@@ -16,6 +16,7 @@ from qmail.auth.checkpassword import ACCEPTED, INPUT_FD, TEMPORARY, Identity
 from qmail.home import home
 from qmail.pop3d.mailbox import serve_maildir
 from qserver.base import chain, signals
+from qserver.net.programs import close_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,16 +117,6 @@ def _become_session(identity: Identity, call: Invocation, env: dict[str, str], c
         os._exit(code)
     finally:
         os._exit(TEMPORARY)
-
-
-def close_private() -> None:
-    """Close what an exec would close: every descriptor marked close-on-exec."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.get_inheritable(int(name)):
-                os.close(int(name))
-        except OSError:
-            continue
 
 
 def _run_process(argv: list[str], env: dict[str, str], connection: Connection, data: bytes) -> int:

@@ -89,8 +89,9 @@ class WakeUp:
         """The signals caught since the last call, in order; several of one kind may have merged."""
         seen = b""
         try:
-            while block := os.read(self._read, 512):
+            while len(block := os.read(self._read, 512)) == 512:
                 seen += block
+            seen += block
         except BlockingIOError:
             pass
         return list(seen)

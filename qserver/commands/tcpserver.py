@@ -35,6 +35,15 @@ ENVIRONMENT
     QSERVER_EXEC              1: as --exec
     LISTEN_PID, LISTEN_FDS    listening sockets to use instead of host and port
     DNSCACHEIP                servers for look-ups
+DIAGNOSTICS
+    With -v: status: N/LIMIT after every accept and end; pid PID from IP; ok or deny PID LOCALHOST:LOCALIP:LOCALPORT
+    REMOTEHOST:REMOTEIP:REMOTEINFO:REMOTEPORT; end PID status STATUS, the raw wait status (exit code * 256, or a signal).
+    drop: (110) unable to read: FILE      the rules; the connection is closed
+    drop: (111) unable to accept          no descriptors are left; the connection waits, the worker tries again in a second
+    drop: (111) unable to fork            the connection is closed (said by the master: it tries again in a second)
+    fatal: (111) unable to run: PROGRAM   for one connection; the server goes on
+    error: (111) internal bug in PROGRAM  a program of ours failed; the connection is closed and the worker replaced
+    warning: ip connection limit of N exceeded for: IP
 EXIT
     0 after SIGTERM; 100 wrong call; 111 trouble. Of a session: 100 denied, 110 dropped, 111 program cannot run.
 """

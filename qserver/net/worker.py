@@ -104,6 +104,14 @@ class Worker:
         if states.count(IDLE) < SPARE and FREE in states:
             self._site.poke()
 
+    def _is_superfluous(self, cell: int) -> bool:
+        """Whether enough others are ready; if so the cell is given up at once, so that not all leave together."""
+        with self._board.lock:
+            if self._board.states().count(IDLE) <= MOST_SPARE:
+                return False
+            self._board.set_state(cell, FREE)
+            return True
+
     def _end(self, cell: int, pid: int, status: int, state: bytes) -> None:
         """The session is over: the cell takes `state`."""
         board = self._board
@@ -148,7 +156,7 @@ class Server(Worker):
         while self._left > 0:
             ready = self._poll.poll(RETIRE_AFTER, 4)
             if not ready:
-                if self._is_superfluous():
+                if self._is_superfluous(self._cell):
                     return
                 continue
             for fd, _ in ready:
@@ -164,14 +172,6 @@ class Server(Worker):
                 self._left = 0
             self._serve(visitor, self._by_fd[ready[0][0]])
             idle()
-
-    def _is_superfluous(self) -> bool:
-        """Whether enough others are ready; if so the cell is given up at once, so that not all leave together."""
-        with self._board.lock:
-            if self._board.states().count(IDLE) <= MOST_SPARE:
-                return False
-            self._board.set_state(self._cell, FREE)
-            return True
 
     def _serve(self, visitor: Visitor, listener: Listener) -> None:
         """One session from its first to its last log line."""
@@ -260,13 +260,17 @@ class Starter(Worker):
 
     def _run(self) -> None:
         site, children = self._site, self._wake_up.fileno()
+        patience = RETIRE_AFTER if site.grows else -1
         site.titles.idle()
         while True:
             if self._cell == NOWHERE:
                 with self._board.lock:
                     self._cell = self._board.claim(self.pid)
             listener = None
-            for fd, _ in (self._full if self._cell == NOWHERE else self._poll).poll(-1, 4):
+            ready = self._full.poll(-1, 4) if self._cell == NOWHERE else self._poll.poll(patience, 4)
+            if not ready and not self._sessions and self._is_superfluous(self._cell):
+                return
+            for fd, _ in ready:
                 if fd == site.life:
                     raise Shut
                 if fd == children:

@@ -326,7 +326,24 @@ sys.exit(pool.serve("tcpserver", asked, {{"A": "1"}}, [listener], Called(["probe
 """
 
 
-def probing(tmp_path: Path) -> tuple[list[str], Path]:
+def test_workers_that_nobody_needs_retire(tmp_path: Path) -> None:
+    argv, log = probing(tmp_path, "40")
+    argv[3] = argv[3].replace("import probe\n", "import probe\nfrom qserver.net import worker\nworker.RETIRE_AFTER = 0.2\n")
+    with log.open("wb") as file, spawn(argv, stderr=file) as process, ExitStack() as stack:
+        assert process.stdout is not None
+        server = Server(process, int(process.stdout.readline()), log)
+        clients = [stack.enter_context(server.connect()) for _ in range(16)]
+        server.wait_line("status: 16/40")
+        wait_for(lambda: len(server.workers()) >= 18)
+        for client in clients:
+            client.sendall(b"clean")
+            assert read_all(client)
+        wait_for(lambda: len(server.workers()) == 8)
+        assert server.talk(b"clean")
+        assert statuses(server)[-1] in (0, 1)
+
+
+def probing(tmp_path: Path, limit: str = "1") -> tuple[list[str], Path]:
     """A command line of a server for the program above."""
     import sysconfig
 
@@ -334,7 +351,7 @@ def probing(tmp_path: Path) -> tuple[list[str], Path]:
 
     (tmp_path / "probe.py").write_text(MODULE)
     code = MASTER.format(root=str(ROOT), here=str(tmp_path), site=sysconfig.get_path("purelib"))
-    return [str(BIN / "python"), "-IS", "-c", code, "-vRHl0", "-c1", "127.0.0.1", "0", "probe"], tmp_path / "log"
+    return [str(BIN / "python"), "-IS", "-c", code, "-vRHl0", f"-c{limit}", "127.0.0.1", "0", "probe"], tmp_path / "log"
 
 
 def test_nothing_of_a_session_reaches_the_next(tmp_path: Path) -> None:
@@ -366,6 +383,39 @@ def test_a_bug_is_one_line_and_a_new_worker(tmp_path: Path) -> None:
         server.wait_line(r"end \d+ status 26368")
         assert server.talk(b"clean") == after
         assert "Traceback" not in server.log()
+
+
+@BOTH
+def test_no_cell_is_lost_whoever_dies(tmp_path: Path, program: tuple[str, ...]) -> None:
+    """Workers killed at random under load: in the end every session that began has ended, and the limit is whole."""
+    limit = 6
+    with serving(tmp_path, *program, options=["-RHl0", "-c", str(limit), "-b", "100"]) as server:
+        for turn in range(30):
+            clients = [server.connect() for _ in range(8)]
+            workers = server.workers()
+            if workers:
+                try:
+                    workers[turn % len(workers)].kill()
+                except psutil.NoSuchProcess:
+                    pass
+            for client in clients:
+                with client:
+                    try:
+                        client.sendall(b"QUIT\r\n")
+                        client.shutdown(socket.SHUT_WR)
+                    except OSError:
+                        pass
+                    read_all(client)
+        wait_for(lambda: statuses(server)[-1] == 0)
+        with ExitStack() as stack:
+            for _ in range(limit):
+                stack.enter_context(begin(server, program))
+            server.wait_line(f"status: {limit}/{limit}")
+        wait_for(lambda: statuses(server)[-1] == 0)
+        seen = statuses(server)
+        assert max(seen) == limit
+        assert all(abs(a - b) <= 1 for a, b in pairwise(seen)), "0: one died before it could say that it had begun"
+        assert "bug" not in server.log()
 
 
 def test_titles(tmp_path: Path) -> None:
