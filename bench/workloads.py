@@ -123,6 +123,7 @@ def smtp_durable(plan: Plan) -> Figures:
     servers.peer("smtp-source")
     with ExitStack() as stack:
         top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=servers_disk())))
+        top.chmod(0o755)
         theirs = stack.enter_context(servers.postfix(top / "postfix"))
         home = stack.enter_context(Home())
         ours, _ = stack.enter_context(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from qserver.base.files import read_file
 from qserver.base.getopt import scan_number
@@ -14,10 +15,14 @@ from qserver.base.getopt import scan_number
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 BLANKS = b" \t\n"
 Stamp = tuple[int, int, int]
+TICK = 50_000_000
+"""Nanoseconds in which a directory may change twice without a new time of change; a value made so soon is not kept."""
 
 
 def first_line(data: bytes) -> bytes:
@@ -51,11 +56,33 @@ def signed_32(number: int) -> int:
 class Controls:
     """The control directory of one home. Values are bytes; readers raise OSError for trouble other than "not there"."""
 
-    __slots__ = ("_cache", "home")
+    __slots__ = ("_cache", "_consulted", "_derived", "home")
 
     def __init__(self, home: str) -> None:
         self.home = home
         self._cache: dict[tuple[str, str], tuple[Stamp | None, Any]] = {}
+        self._derived: dict[str, Derived] = {}
+        self._consulted: dict[str, Stamp] | None = None
+
+    def derived(self, kind: str, build: Callable[[Controls], T]) -> T:
+        """build(self), made again only when a file that it read has changed or one that it missed may have come.
+
+        That costs a stat of the directory and of each file there is, however many files are consulted. What `build`
+        raises is not remembered.
+        """
+        known = self._derived.get(kind)
+        if known is not None and known.still_holds(f"{self.home}/control"):
+            value: T = known.value
+            return value
+        directory = _stamp(f"{self.home}/control")
+        self._consulted = {}
+        try:
+            value = build(self)
+            if directory is not None and time.time_ns() - directory[0] > TICK:
+                self._derived[kind] = Derived(value, directory, self._consulted)
+        finally:
+            self._consulted = None
+        return value
 
     def parsed(self, name: str, kind: str, parse: Callable[[bytes], Any]) -> Any:
         """parse(contents) of control/NAME, or None when there is no such file; remembered by the file's stamp.
@@ -63,11 +90,11 @@ class Controls:
         `kind` tells apart what different readers make of one file. Raises OSError.
         """
         path = f"{self.home}/control/{name}"
-        try:
-            info = os.stat(path)
-            stamp: Stamp | None = (info.st_mtime_ns, info.st_size, info.st_ino)
-        except FileNotFoundError:
+        stamp = _stamp(path)
+        if stamp is None:
             return None
+        if self._consulted is not None:
+            self._consulted[name] = stamp
         known = self._cache.get((name, kind))
         if known is not None and known[0] == stamp:
             return known[1]
@@ -122,6 +149,32 @@ class Controls:
     def path(self, name: str) -> str:
         """The path of control/NAME, for compiled cdb files."""
         return f"{self.home}/control/{name}"
+
+
+class Derived:
+    """A value, and what the directory and the files were like that it was made from."""
+
+    __slots__ = ("_directory", "_files", "value")
+
+    def __init__(self, value: Any, directory: Stamp, files: dict[str, Stamp]) -> None:
+        self.value = value
+        self._directory = directory
+        self._files = tuple(files.items())
+
+    def still_holds(self, path: str) -> bool:
+        """Whether nothing in the directory `path` came, went or was edited. Raises OSError."""
+        if _stamp(path) != self._directory:
+            return False
+        return all(_stamp(f"{path}/{name}") == stamp for name, stamp in self._files)
+
+
+def _stamp(path: str) -> Stamp | None:
+    """What tells a file from an edited one; None when there is none. Raises OSError for other trouble."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return info.st_mtime_ns, info.st_size, info.st_ino
 
 
 _SHARED: dict[str, Controls] = {}

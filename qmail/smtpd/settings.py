@@ -35,6 +35,31 @@ class AddressList:
         self.patterns = Patterns(line for line in lines if not is_literal(line) or line[:1] == b"!")
 
 
+class ControlValues:
+    """What the control files say, for every connection until one of them changes.
+
+    Raises OSError for a file that cannot be read, NoGreeting without a greeting.
+    """
+
+    __slots__ = ("badmailfrom", "badrcptto", "databytes", "greeting", "localiphost", "rcpthosts", "timeout")
+
+    def __init__(self, controls: Controls) -> None:
+        me = controls.line("me")
+        greeting = controls.line("smtpgreeting")
+        localiphost = controls.line("localiphost")
+        if greeting is None:
+            greeting = me
+        if greeting is None:
+            raise NoGreeting
+        self.greeting: bytes = greeting
+        self.localiphost = me if localiphost is None else localiphost
+        self.timeout = max(1, controls.integer("timeoutsmtpd", 1200))
+        self.databytes = controls.integer("databytes", 0)
+        self.rcpthosts = controls.members("rcpthosts")
+        self.badmailfrom: BadMailFrom | None = controls.parsed("badmailfrom", "smtpd", BadMailFrom.parse)
+        self.badrcptto: AddressList | None = controls.parsed("badrcptto", "smtpd", AddressList)
+
+
 class Settings:
     """Facts that no command changes. Bytes, except numbers; None where a file or variable is not there."""
 
@@ -63,28 +88,22 @@ class Settings:
     )
 
     def __init__(self, controls: Controls, env: Mapping[str, str]) -> None:
+        """Raises OSError."""
         self._read_controls(controls, "HELOCHECK" in env or MISSPELT["HELOCHECK"] in env)
         self._read_connection(env)
         self._read_policies(env)
 
     def _read_controls(self, controls: Controls, with_badhelo: bool) -> None:
-        """Raises OSError for a file that cannot be read, NoGreeting without a greeting."""
-        me = controls.line("me")
-        greeting = controls.line("smtpgreeting")
-        localiphost = controls.line("localiphost")
-        if greeting is None:
-            greeting = me
-        if greeting is None:
-            raise NoGreeting
-        self.greeting: bytes = greeting
-        self.localiphost = me if localiphost is None else localiphost
-        self.timeout = max(1, controls.integer("timeoutsmtpd", 1200))
-        self.databytes = controls.integer("databytes", 0)
-        self.rcpthosts = controls.members("rcpthosts")
-        self.morercpthosts = controls.path("morercpthosts.cdb")
-        self.badmailfrom: BadMailFrom | None = controls.parsed("badmailfrom", "smtpd", BadMailFrom.parse)
-        self.badrcptto: AddressList | None = controls.parsed("badrcptto", "smtpd", AddressList)
+        values = controls.derived("smtpd", ControlValues)
+        self.greeting = values.greeting
+        self.localiphost = values.localiphost
+        self.timeout = values.timeout
+        self.databytes = values.databytes
+        self.rcpthosts = values.rcpthosts
+        self.badmailfrom = values.badmailfrom
+        self.badrcptto = values.badrcptto
         self.badhelo: AddressList | None = controls.parsed("badhelo", "smtpd", AddressList) if with_badhelo else None
+        self.morercpthosts = controls.path("morercpthosts.cdb")
 
     def _read_connection(self, env: Mapping[str, str]) -> None:
         self.remoteip = _first(env, "TCP6REMOTEIP", "TCPREMOTEIP").removeprefix(b"::ffff:")

@@ -49,14 +49,16 @@ class Connection:
         if self.rfd != self.wfd and not _same_socket(self.rfd, self.wfd):
             return
         value = struct.pack("@qq", int(seconds), int(seconds % 1 * 1_000_000))
-        try:
-            peer = _socket.socket(fileno=self.rfd)
+        try:  # with a family given, whatever it is, the kernel is not asked for family, type and protocol
+            peer = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, self.rfd)
         except OSError:
             return
         try:
             peer.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, value)
             peer.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, value)
             self._kernel_timeout = os.get_blocking(self.rfd)
+        except OSError:  # no socket
+            return
         finally:
             peer.detach()
 
