@@ -36,6 +36,14 @@ def greeted(client: socket.socket, program: tuple[str, ...]) -> bool:
     return client.recv(100).startswith(b"hello" if program is CAT else GREETING)
 
 
+def ended(process: psutil.Process) -> bool:
+    """Whether it has ended, even if nobody has reaped it yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def statuses(server: Server) -> list[int]:
     return [int(number) for number in re.findall(r"status: (\d+)/", server.log())]
 
@@ -193,7 +201,7 @@ def test_a_killed_starter_leaves_its_programs_running_and_counted(tmp_path: Path
         starter = psutil.Process(int(pid)).parent()
         assert starter is not None
         starter.kill()
-        wait_for(lambda: not starter.is_running() or starter.status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: ended(starter))
         client.sendall(b"still there")
         assert client.recv(100) == b"still there"
         with begin(server, CAT):
@@ -219,7 +227,7 @@ def test_term_closes_the_port_at_once_and_lets_sessions_end(tmp_path: Path, prog
         client.sendall(b"QUIT\r\n")
         client.shutdown(socket.SHUT_WR)
         assert read_all(client)
-        wait_for(lambda: not any(worker.is_running() for worker in workers))
+        wait_for(lambda: all(map(ended, workers)))
         server.wait_line(r"^tcpserver: end \d+ status")
         assert statuses(server) == [0, 1], "the successor counts now"
 
@@ -234,7 +242,7 @@ def test_a_killed_master_frees_the_port(tmp_path: Path, program: tuple[str, ...]
         client.sendall(b"QUIT\r\n")
         client.shutdown(socket.SHUT_WR)
         assert read_all(client)
-        wait_for(lambda: not any(worker.is_running() for worker in workers))
+        wait_for(lambda: all(map(ended, workers)))
 
 
 def refused(port: int) -> bool:
