@@ -13,7 +13,7 @@ ENVIRONMENT
     QMAILHOME
 
 FILES
-    QMAILHOME/run/queue.sock
+    QMAILHOME/run/queue.sock; queue.lock, held by the one that serves
 
 EXIT
     0 at TERM, when its starter ended, or when another copy serves; 111 no queue or no socket
@@ -46,14 +46,15 @@ def main(argv: list[str], env: dict[str, str]) -> int:
                 os.chown(run, site.identities.queue_uid, site.identities.queue_gid)
             become(site.identities.queue_uid, site.identities.queue_gid)
         path = service_socket(site.home)
-        if service.answers(path):
+        lock = service.claim(path)
+        if lock is None:
             return 0
         sock = service.listen(path)
     except OSError:
         return TEMPORARY
     inode = os.stat(path).st_ino
     try:
-        return service.Service(site, sock).run()
+        return service.Service(site, sock, lock).run()
     finally:
         _remove(path, inode)
 

@@ -17,6 +17,7 @@ from qmail.queue import handover, intake
 from qmail.queue.site import Site
 from qserver.base import signals
 from qserver.base.errors import say
+from qserver.base.files import lock_exclusive, open_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,24 @@ IDLE, BUSY, FREE = 1, 2, 0
 RETIRE_AFTER = 1000
 """Messages a worker takes before it makes room for a fresh one."""
 DEADLINE = 86400
+PREDECESSOR_PATIENCE = 2.0
+"""Seconds a new service waits for an earlier one to end before it leaves the place to it."""
+
+
+def claim(path: str) -> int | None:
+    """The right to listen at `path`: a locked descriptor that only the master holds, or None when another keeps it.
+
+    A killed stack's master is given a moment to end. Its workers, which may still finish a message that came by the old
+    socket, do not count. Raises OSError.
+    """
+    lock = open_lock(path.removesuffix(".sock") + ".lock")
+    deadline = time.monotonic() + PREDECESSOR_PATIENCE
+    while not lock_exclusive(lock, wait=False):
+        if time.monotonic() > deadline:
+            os.close(lock)
+            return None
+        time.sleep(0.05)
+    return lock
 
 
 def answers(path: str) -> bool:
@@ -62,11 +81,13 @@ class Service:
     """The master. `run` returns when it gets TERM or its starter is gone."""
 
     __slots__ = (
-        "_board", "_life_read", "_life_write", "_parent", "_poke_read", "_poke_write", "_site", "_slots", "_socket", "_wake",
+        "_board", "_life_read", "_life_write", "_lock", "_parent", "_poke_read", "_poke_write", "_site", "_slots",
+        "_socket", "_wake",
     )  # fmt: skip
 
-    def __init__(self, site: Site, sock: _socket.socket) -> None:
+    def __init__(self, site: Site, sock: _socket.socket, lock: int) -> None:
         self._site = site
+        self._lock = lock
         self._socket = sock
         self._board = mmap.mmap(-1, MOST)
         self._slots: dict[int, int] = {}
@@ -130,6 +151,7 @@ class Service:
         code = 111
         try:
             self._wake.close()
+            os.close(self._lock)
             os.close(self._poke_read)
             os.close(self._life_write)
             signals.ignore(signals.SIGPIPE)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import time
 
 from qmail.home import Identities, home, identities, sibling
 from qserver.base import chain, signals
@@ -26,8 +25,6 @@ LIFE_FD = 7
 """The writing end of a pipe that only qmail-send holds: its end tells the queue service that qmail-send is gone."""
 FIRST_FREE = 8
 """Descriptors 0 to 7 are taken, so that no pipe's end is in the place of another's."""
-PREDECESSOR_PATIENCE = 2.0
-"""Seconds in which the queue service of a stack that just ended notices so."""
 
 
 class Daemon:
@@ -170,7 +167,6 @@ class _Birth:
         self._title(" ".join([daemon.name, *self._arguments]))
         if daemon.name == "qmail-queued":
             _end_with_the_writer_of(3)
-            _let_predecessor_end(self._env)
         else:
             os.close(3)
         chain.execute([sibling(daemon.name, self._env), *self._arguments], self._env, "qmail-start")
@@ -185,13 +181,3 @@ def _end_with_the_writer_of(fd: int) -> None:
     poller.register(fd, select.POLLIN)
     if poller.poll(0):
         os._exit(0)
-
-
-def _let_predecessor_end(env: dict[str, str]) -> None:
-    """A queue service that answers may be one of its own, or that of a qmail-send just killed, about to end."""
-    from qmail.queue import service
-    from qmail.queue.site import service_socket
-
-    deadline = time.monotonic() + PREDECESSOR_PATIENCE
-    while service.answers(service_socket(home(env))) and time.monotonic() < deadline:
-        time.sleep(0.1)
