@@ -94,14 +94,18 @@ def serving(
 
 
 def shape(lines: Sequence[str], server: Server) -> list[str]:
-    """Log lines with pids numbered in the order they appear and ports as words, so that two servers' can be compared."""
-    pids: dict[str, str] = {}
-
-    def name(match: re.Match[str]) -> str:
-        return f"{match[1]} " + pids.setdefault(match[2], f"P{len(pids) + 1}")
-
+    """Log lines with sessions numbered and ports as words, so that two servers' can be compared."""
+    sessions: dict[str, str] = {}
+    began = 0
     shaped = []
     for line in lines:
-        line = re.sub(r"\b(pid|ok|deny|end) (\d+)", name, line.replace(f":{server.port} ", ":LOCAL "))
+        match = re.match(r"(tcpserver: (pid|ok|deny|end)) (\d+)(.*)", line)
+        if match:
+            head, word, pid, tail = match.groups()
+            if word == "pid":
+                began += 1
+                sessions[pid] = f"SESSION{began}"
+            line = f"{head} {sessions[pid]}{tail}"
+        line = line.replace(f":{server.port} ", ":LOCAL ")
         shaped.append(re.sub(r"(\d+\.\d+\.\d+\.\d+:[^: ]*):\d+$", r"\1:REMOTE", line))
     return shaped

@@ -429,9 +429,12 @@ def test_no_cell_is_lost_whoever_dies(tmp_path: Path, program: tuple[str, ...]) 
 def test_titles(tmp_path: Path) -> None:
     pytest.importorskip("setproctitle")
     with serving(tmp_path, *POPUP) as server, begin(server, POPUP):
-        titles = [" ".join(process.cmdline()).strip() for process in server.workers()]
-        assert f"tcpserver: {server.port} worker 127.0.0.1 qmail-popup" in titles
-        assert f"tcpserver: {server.port} worker idle" in titles
+
+        def titles() -> list[str]:
+            return [" ".join(process.cmdline()).strip() for process in server.workers()]
+
+        wait_for(lambda: f"tcpserver: {server.port} worker 127.0.0.1 qmail-popup" in titles())
+        wait_for(lambda: f"tcpserver: {server.port} worker idle" in titles())
         master = psutil.Process(server.process.pid)
         wait_for(lambda: " ".join(master.cmdline()).strip() == f"tcpserver: {server.port} master 1/40")
 
