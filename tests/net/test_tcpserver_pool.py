@@ -285,7 +285,9 @@ def test_restart_under_load_binds_at_once(tmp_path: Path, program: tuple[str, ..
 def test_no_descriptors_left(tmp_path: Path, program: tuple[str, ...]) -> None:
     """A worker at its limit of descriptors drops nothing: it says so, waits, and goes on when there are some."""
     with serving(tmp_path, *program, options=["-RHl0", "-c", "1"]) as server:
-        worker = wait_for(server.workers)[0]
+        assert server.talk(b"QUIT\r\n")  # the worker is past its start
+        server.wait_line("status: 0/1", 2)
+        worker = server.workers()[0]
         limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
         with server.connect() as client:
