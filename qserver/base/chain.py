@@ -293,7 +293,7 @@ def spawn(
     for target, source in sources.items():
         actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
     actions += [(os.POSIX_SPAWN_CLOSE, spare) for spare in spares]
-    pid = os.posix_spawn(file, argv, env, file_actions=actions, setsigdef=signals.CHANGED, setsigmask=())
+    pid = os.posix_spawn(file, argv, env, file_actions=actions, setsid=setsid, setsigdef=signals.CHANGED, setsigmask=())
     if _installation.memory and _launcher_of(file, file.rpartition("/")[2]) is None:
         from qserver.base import limits
 

@@ -197,6 +197,7 @@ class Process:
             warn(PROG, f"unable to fork for {self._owner.name}, sleeping 60 seconds", error)
             self._last[script] = self.due = now + FORK_PAUSE
             return
+        self.state = STATE_OF[script]
         say(describe(PROG, "fatal", f"unable to start {self._owner.name}/{script}", error, "unknown error"))
         self.ended(EXEC_FAILED << 8)
 

@@ -108,6 +108,14 @@ class Service:
         return [told.pid for told in blocks if told is not None and told.pid]
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, if perhaps nobody has reaped it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 @contextmanager
 def supervised(
     service: Service, who: str = "ours", *, env: Mapping[str, str] | None = None, name: str | None = None, wait: bool = True
