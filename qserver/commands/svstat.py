@@ -10,7 +10,7 @@ OPTIONS
 ENVIRONMENT
     SUPERVISEDIR  another name or place for dir/supervise
 EXIT
-    0 whatever the states; 100 wrong call
+    0 whatever the states; 100 wrong call; 111 the output cannot be written
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 
-from qserver.base.errors import Die, error_text
+from qserver.base.errors import Die, error_text, fatal
 from qserver.base.files import write_all
 from qserver.base.getopt import getopt
 from qserver.service import place, status
@@ -35,7 +35,10 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     start = place.starting_point("svstat")
     for directory in directories:
         text = "".join(f"{line}\n" for line in lines(directory, only, env))
-        write_all(1, os.fsencode(text))
+        try:
+            write_all(1, os.fsencode(text))
+        except OSError as error:
+            raise fatal("svstat", "unable to write output", error) from error
         place.go_back("svstat", start)
     return 0
 

@@ -115,7 +115,10 @@ class Supervisor:
             os.mkfifo(f"{self._place}/{name}", 0o600)
         except OSError:
             pass  # there already, most of the time; the open that follows decides
-        return self._open(name, "read", place.LISTEN)
+        fd = self._open(name, "read", place.LISTEN)
+        if os.fstat(fd).st_mode & 0o170000 != 0o010000:  # a plain file is always readable: we would never sleep
+            raise fatal(PROG, f"unable to read {self._shown}/{name}", errno.EINVAL)
+        return fd
 
     def _open(self, name: str, verb: str, flags: int, purpose: str = "") -> int:
         try:
