@@ -10,7 +10,7 @@ import os
 import select
 
 from qmail.home import Identities, home, identities, sibling
-from qserver.base import chain, signals
+from qserver.base import chain, signals, title
 from qserver.base.errors import TEMPORARY, Die
 from qserver.base.files import read_file
 from qserver.base.privileges import become
@@ -50,21 +50,12 @@ PIPES = ("send→lspawn", "lspawn→send", "send→rspawn", "rspawn→send", "se
 LIFE = "life"
 
 
-def _titler() -> Callable[[str], None]:
-    """What shows in ps(1) under which name these forks run; nothing where setproctitle is not installed."""
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return lambda title: None
-    return setproctitle
-
-
 def start(words: list[str], env: dict[str, str]) -> NoReturn:
     """Start everything; `words` are defaultdelivery and a logger with its arguments. Raises OSError, Die."""
     if "QMAILHOME" in env:
         env = {**env, "QMAILHOME": os.path.abspath(env["QMAILHOME"])}
     who = identities(env)
-    title = _titler()
+    set_title = title.setter()
     delivery = words[0] if words else _default_delivery(env)
     os.chdir("/")
     os.umask(0o077)
@@ -77,12 +68,12 @@ def start(words: list[str], env: dict[str, str]) -> NoReturn:
     ends = {name: os.pipe2(os.O_CLOEXEC) for name in (*PIPES, LIFE)}
     for daemon in DAEMONS:
         arguments = [delivery] if daemon.name == "qmail-lspawn" else []
-        _fork(_Birth(daemon, arguments, env, who, ends, title))
+        _fork(_Birth(daemon, arguments, env, who, ends, set_title))
     for fd, source in [(0, 1)] + [(n, ends[name][n % 2]) for n, name in enumerate((*PIPES, LIFE), 1)]:
         os.dup2(source, fd)
     os.closerange(FIRST_FREE, _highest(ends) + 1)
     _take_identity(who, "qmails")
-    title("qmail-send")
+    set_title("qmail-send")
     chain.execute([sibling("qmail-send", env)], env, "qmail-start")
 
 
@@ -143,14 +134,14 @@ class _Birth:
         env: dict[str, str],
         who: Identities,
         ends: dict[str, tuple[int, int]],
-        title: Callable[[str], None],
+        set_title: Callable[[str], object],
     ) -> None:
         self._daemon = daemon
         self._arguments = arguments
         self._env = env
         self._who = who
         self._ends = ends
-        self._title = title
+        self._title = set_title
 
     def __call__(self) -> None:
         """Raises OSError, Die."""

@@ -6,11 +6,10 @@ import fcntl
 import os
 import select
 
-from qserver.base import signals
+from qserver.base import signals, title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from qserver.net.bindings import Listener
     from qserver.net.log import Log
@@ -26,13 +25,7 @@ class Titles:
     def __init__(self, name: str, port: str, program: str) -> None:
         self._name = f"{name}: {port}"
         self._program = program
-        self._set: Callable[[str], object]
-        try:
-            from setproctitle import setproctitle
-        except ImportError:
-            self._set = len
-        else:
-            self._set = setproctitle
+        self._set = title.setter()
 
     def master(self, sessions: int, limit: int) -> None:
         """The master's."""

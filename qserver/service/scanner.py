@@ -11,13 +11,12 @@ import os
 import select
 import time
 
-from qserver.base import chain, signals
+from qserver.base import chain, signals, title
 from qserver.base.errors import Die, say, warn
 from qserver.service.pipes import DRAIN_INTERVAL, Drain, fill_standard_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import NoReturn
 
 PROG = "svscan"
@@ -97,7 +96,7 @@ class Scanner:
         self._services: dict[tuple[int, int], Service] = {}
         self._next_scan = 0.0
         self._stopping = False
-        self._title = _title_setter()
+        self._title = title.setter()
         _preload(env)
 
     def start_log_service(self, name: str) -> None:
@@ -337,12 +336,3 @@ def _preload(env: dict[str, str]) -> None:
     except OSError:
         return
     gc.freeze()
-
-
-def _title_setter() -> Callable[[str], None]:
-    """How to name a forked supervise for ps; nothing where the optional library is not installed."""
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return lambda title: None
-    return lambda title: setproctitle(title.encode("utf-8", "replace").decode("utf-8"))
