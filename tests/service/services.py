@@ -76,8 +76,17 @@ class Service:
 
     def reaches(self, condition: Callable[[Status], object], block: int = 0, timeout: float = 10) -> Status:
         """Wait for a state."""
-        wait_for(lambda: condition(self.status(block)), timeout)
-        return self.status(block)
+        seen: list[Status] = []
+
+        def reached() -> bool:
+            try:
+                seen[:] = [self.status(block)]
+            except (OSError, AssertionError):  # not yet written
+                return False
+            return bool(condition(seen[0]))
+
+        wait_for(reached, timeout)
+        return seen[0]
 
     def up(self, other_than: int = 0, block: int = 0) -> int:
         """Wait until a process runs that is another than the one known; returns its pid."""
@@ -108,12 +117,28 @@ class Service:
         return [told.pid for told in blocks if told is not None and told.pid]
 
 
+def facts(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name: state, parent, group, session, …"""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, if perhaps nobody has reaped it yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return facts(pid)[0] == "Z"
     except OSError:
         return True
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether it waits for something to happen."""
+    return facts(pid)[0] == "S"
+
+
+def switches(pid: int) -> int:
+    """How often a process has gone to sleep or been made to."""
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
 @contextmanager

@@ -342,8 +342,8 @@ def test_what_cannot_be_executed_is_tried_every_second(
     make(here, "run")
     stage = Stage("main", UP, monkeypatch)
     stage.owner.trouble = errno.EACCES
-    assert stage.step("u") == "wait starting u"
-    assert stage.step("tick") == "wait starting u"
+    assert stage.step("u") == "wait running u"
+    assert stage.step("tick") == "wait running u"
     assert capfd.readouterr().err == "supervise: fatal: unable to start svc/run: access denied\n" * 2
     assert stage.owner.told == []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qserver.service.status import DOWN, FAILED, ONCE, RUNNING, STARTED, STOPPED, STOPPING, UP, Status
-from tests.service.services import NOTIFY, RECORDER, SLEEP, Service, is_gone, supervised
+from tests.service.services import NOTIFY, RECORDER, SLEEP, Service, facts, is_asleep, is_gone, supervised, switches
 from tests.support import environment, ours, run, wait_for
 
 
@@ -164,7 +164,7 @@ def test_every_signal(service: Service) -> None:
             wait_for(lambda: service.lines("got") == expected)
         service.svc("p")
         service.reaches(lambda told: told.paused)
-        wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T")
+        wait_for(lambda: facts(pid)[0] == "T")
         assert service.svstat().endswith(" seconds, paused\n")
         service.svc("c")
         expected.append("SIGCONT")
@@ -356,26 +356,20 @@ def test_a_run_that_cannot_be_executed(service: Service, name: str, words: str) 
         wait_for(lambda: len(service.messages()) == 2)
         assert set(service.messages()) == {message}
         assert service.svstat().endswith(" seconds, normally up, want up\n")
-        switches = resource_switches(supervise.pid)
+        slept = switches(supervise.pid)
         service.script("run", SLEEP)
         service.up()
-        assert switches < 500  # it sleeps between two attempts
-
-
-def resource_switches(pid: int) -> int:
-    """How often a process has gone to sleep or been made to."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+        assert slept < 500  # it sleeps between two attempts
 
 
 def test_idle_means_asleep(service: Service) -> None:
     with supervised(service) as supervise:
         service.up()
-        wait_for(lambda: Path(f"/proc/{supervise.pid}/stat").read_text().split()[2] == "S")
-        before = resource_switches(supervise.pid)
+        wait_for(lambda: is_asleep(supervise.pid))
+        before = switches(supervise.pid)
         service.svstat()
         service.is_supervised()
-        assert resource_switches(supervise.pid) == before
+        assert switches(supervise.pid) == before
 
 
 LOG = "#!/bin/sh\nexec cat >> ../logged\n"
