@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,8 @@ def test_spawn_maps_descriptors(tmp_path: Path) -> None:
 def test_spawn_exchanges_descriptors_without_loss() -> None:
     a_r, a_w = os.pipe()
     b_r, b_w = os.pipe()
-    pid = chain.spawn(["/bin/sh", "-c", f"echo a >&{b_w}; echo b >&{a_w}"], {"PATH": "/bin"}, {a_w: b_w, b_w: a_w})
+    say = f"import os; os.write({b_w}, b'a\\n'); os.write({a_w}, b'b\\n')"
+    pid = chain.spawn([sys.executable, "-IS", "-c", say], {"PATH": "/bin"}, {a_w: b_w, b_w: a_w})
     os.close(a_w)
     os.close(b_w)
     with open(a_r, "rb") as first, open(b_r, "rb") as second:
