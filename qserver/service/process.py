@@ -104,8 +104,10 @@ class Process:
         self._start(self._opening())
 
     def keep(self) -> None:
-        """It runs, or is about to: only what is wanted has changed."""
+        """It runs, or is about to: only what is wanted has changed, and with it perhaps the script to begin with."""
         self._restart = False
+        if self.due is not None and self._script == "run":
+            self._start(self._opening())
 
     def terminate(self) -> None:
         """TERM, then CONT so that a stopped process gets it; a start that was only waiting is given up."""

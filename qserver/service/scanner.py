@@ -94,6 +94,8 @@ class Scanner:
         self._env = env
         self._wake = signals.WakeUp(CAUGHT)
         self._services: dict[tuple[int, int], Service] = {}
+        self._first_output: tuple[int, ...] = ()
+        """Descriptors 1 and 2 as they were before `start_log_service`."""
         self._next_scan = 0.0
         self._stopping = False
         self._title = title.setter()
@@ -111,6 +113,7 @@ class Scanner:
         service = Service(name, identity, pipe, ours=True)
         self._services[identity] = service
         self._start(service, service.main)
+        self._first_output = (os.dup(1), os.dup(2))
         os.dup2(pipe[1], 1)
         os.dup2(pipe[1], 2)
         say(f"{PROG}: info: starting")
@@ -266,7 +269,10 @@ class Scanner:
         os._exit(111)
 
     def _connect(self, service: Service, half: Half) -> None:
-        """Put the pipe where it belongs and close all others."""
+        """Put the pipe where it belongs and close all others. Who reads our messages does not write to its own pipe."""
+        if service.ours:
+            for number, fd in enumerate(self._first_output, 1):
+                os.dup2(fd, number)
         if service.pipe is not None:
             if service.ours or half is service.log:
                 os.dup2(service.pipe[0], 0)
@@ -275,6 +281,8 @@ class Scanner:
         for other in self._services.values():
             for fd in other.pipe or ():
                 os.close(fd)
+        for fd in self._first_output:
+            os.close(fd)
 
     def _shut_down(self) -> bool:
         """TERM to every main supervise, then, when that is gone, to its log's; True when none is left."""

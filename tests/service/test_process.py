@@ -118,6 +118,20 @@ STORIES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
             ("tick", "run running u"),
         ],
     ),
+    "once, then up while it waits: start comes first": (
+        "start run",
+        UP,
+        [
+            ("u", "start starting u"),
+            ("exit 0", "run running u"),
+            ("d", "run stopping d"),
+            ("killed 15", "- stopped d"),
+            ("o", "wait starting o"),
+            ("u", "wait starting u"),
+            ("tick", "start starting u"),
+            ("exit 0", "run running u"),
+        ],
+    ),
     "down and up again": (
         "run",
         UP,
