@@ -51,10 +51,8 @@ def test_find_reports_the_last_error_that_was_not_enoent(tmp_path: Path, mode: i
     assert caught.value.errno == expected
 
 
-def test_execute_reports_what_cannot_run() -> None:
-    done = run([ours("envdir"), "/var/empty", "no-such-program"])
-    if done.returncode == 111 and b"switch to directory" in done.stderr:
-        done = run([ours("envdir"), "/proc/self/map_files", "no-such-program"])
+def test_execute_reports_what_cannot_run(tmp_path: Path) -> None:
+    done = run([ours("envdir"), str(tmp_path), "no-such-program"])
     assert done.returncode == 111
     assert done.stderr == b"envdir: fatal: unable to run no-such-program: file does not exist\n"
 
