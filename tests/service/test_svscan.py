@@ -310,43 +310,42 @@ def test_a_supervise_that_is_not_ours(scan: Path) -> None:
     assert sorted(log.read_text().splitlines()) == [f"{program} log in {scan}/svc", f"{program} svc in {scan}"]
 
 
-def _seen(pid: int) -> dict[str, object]:
-    """What tells a process apart: descriptors, signals, umask, directory, environment, parent."""
+def _seen(pid: int, svscan: int) -> dict[str, object]:
+    """What tells a process apart: descriptors, signals, umask, directory, identity, place in the tree of processes."""
     wait_for(lambda: is_asleep(pid))
-    wanted = ("SigBlk", "SigIgn", "SigCgt", "Umask", "PPid", "Uid", "Groups")
+    wanted = ("SigBlk", "SigIgn", "SigCgt", "Umask", "Uid", "Gid", "Groups")
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     descriptors = {}
     for fd in os.listdir(f"/proc/{pid}/fd"):
         flags = next(line for line in Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() if "flags" in line)
-        target = os.readlink(f"/proc/{pid}/fd/{fd}")
-        descriptors[int(fd)] = (target.partition("[")[0], flags)
+        descriptors[int(fd)] = (os.readlink(f"/proc/{pid}/fd/{fd}").partition("[")[0], flags)
     return {
         "status": [line for line in lines if line.partition(":")[0] in wanted],
         "fd": descriptors,
         "cwd": os.readlink(f"/proc/{pid}/cwd"),
-        "session": facts(pid)[2:4],
+        "parent, group, session": [field == str(svscan) for field in facts(pid)[1:4]],
     }
 
 
-def test_a_forked_supervise_is_like_one_that_was_executed(scan: Path) -> None:
+def test_a_forked_supervise_is_like_one_that_was_executed(tmp_path: Path) -> None:
     look = "env | sort; umask; ls /proc/self/fd; grep ^Sig[BIC] /proc/self/status"
     report = f"#!/bin/sh\n{{ {look}; }} > new\nmv new report\nexec sleep 1000\n"
-    seen = {}
+    seen: dict[str, list[object]] = {}
     for way in ("forked", "executed"):
-        service, logger = pair(scan / way / "svc", report, report)
-        others = [Directory(scan / way / f"other{number}") for number in range(3)]
-        (scan / way / "other0" / "log").mkdir()
+        scan = tmp_path / "service"
+        service, logger = pair(scan / "svc", report, report)
+        others = [Directory(scan / f"other{number}") for number in range(3)]
+        (scan / "other0" / "log").mkdir()
         env = environment(A="b", **({"QSERVER_EXEC": "1"} if way == "executed" else {}))
-        with scanned(scan / way, service, logger, *others, env=env) as process:
-            found = []
+        with scanned(scan, service, logger, *others, env=env) as process:
+            seen[way] = []
             for directory in (service, logger):
                 pid = supervise_pid(directory)
-                text = directory.read("report").replace("QSERVER_EXEC=1\n", "")
-                seen_now = _seen(pid)
-                found.append(str((seen_now, text)).replace(f"/{way}", "/WAY").replace(str(process.pid), "SVSCAN"))
+                told = [line for line in directory.read("report").splitlines() if line != "QSERVER_EXEC=1"]
+                seen[way] += [_seen(pid, process.pid), told]
                 title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").rstrip(b" ")
                 assert title == b"supervise " + directory.path.name.encode() if way == "forked" else title
-            seen[way] = found
+        scan.rename(tmp_path / way)
     assert seen["forked"] == seen["executed"]
 
 
