@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import psutil
 
-from bench import clients, servers
+from bench import clients, disks, servers
 from bench.home import Home, fill_maildir
 from bench.measure import Contender, Row, interleave
 from qserver.base.tai64n import label
@@ -116,6 +116,11 @@ def in_process(plan: Plan) -> Figures:
                 "tcpserver (C) cat",
                 partial(connect_rate, count, total, theirs, b"QUIT\r\n"),
             )
+
+
+def disk(plan: Plan) -> Figures:
+    """What the disk gives: every queue stands on these."""
+    return disks.figures(servers_disk(), plan.rounds, plan.count(200))
 
 
 def smtp_durable(plan: Plan) -> Figures:
@@ -370,6 +375,7 @@ WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
     "external": external,
     "in-process": in_process,
     "smtp-null": smtp_null,
+    "disk": disk,
     "smtp-durable": smtp_durable,
     "smtp-aiosmtpd": smtp_aiosmtpd,
     "drain": drain,
