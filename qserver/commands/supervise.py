@@ -5,7 +5,8 @@ SYNOPSIS
 DESCRIPTION
     Starts ./run in dir unless dir/down exists, and again a second later whenever it ends. Takes commands from svc through
     dir/supervise/control and tells svstat what it does in dir/supervise/status. Executable files `start`, `stop`, `log`
-    and `notify` in dir are run as in daemontools-encore. TERM and INT stop the service and end supervise.
+    and `notify` in dir are run as in daemontools-encore. TERM and INT stop the service and end supervise. A service that
+    outlived its supervise (kill -9) is taken over, not started a second time.
 ENVIRONMENT
     SUPERVISEDIR  another name or place for dir/supervise
 FILES
