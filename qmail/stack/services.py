@@ -23,12 +23,12 @@ SERVICES = (
     Service(
         "qmail-smtpd",
         b"220 ",
-        "exec tcpserver -v -RHl {host} -Xx $QMAILHOME/control/rules.smtpd.cdb {drop}{address} {port} qmail-smtpd",
+        'exec tcpserver -v -RHl {host} -Xx "$QMAILHOME/control/rules.smtpd.cdb" {drop}{address} {port} qmail-smtpd',
     ),
     Service(
         "qmail-pop3d",
         b"+OK",
-        "exec tcpserver -vD -RHl {host} -Xx $QMAILHOME/control/rules.pop3d.cdb {address} {port}"
+        'exec tcpserver -vD -RHl {host} -Xx "$QMAILHOME/control/rules.pop3d.cdb" {address} {port}'
         " qmail-popup {host} qmail-authuser true qmail-pop3d Maildir 5>&1",
     ),
     Service(

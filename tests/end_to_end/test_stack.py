@@ -193,3 +193,9 @@ def test_wrong_calls() -> None:
         100,
         b"qmailctl: fatal: no stack in /nonexistent: run qmailctl up\n",
     )
+
+
+def test_home_with_a_blank_in_its_name(open_path: Path) -> None:
+    with started(open_path / "my home") as stack:
+        send(stack)
+        wait_for(lambda: stack.messages("alice"))
