@@ -227,7 +227,7 @@ def execute(argv: list[str], env: dict[str, str], prog: str, path: str | None = 
         signals.default(*signals.INTERPRETERS_OWN)
         if _installation.memory:
             _exec_limited(file, argv, env)
-        os.execve(file, argv, env)
+        os.execve(file, argv, _expressible(env))
     except OSError as error:
         raise fatal(prog, f"unable to run {argv[0]}", error) from error
 
@@ -243,7 +243,7 @@ def _exec_limited(file: str, argv: list[str], env: dict[str, str]) -> NoReturn:
             _held = limits.exact(memory, size)
         else:
             limits.give_room(memory)
-        os.execve(file, argv, env)
+        os.execve(file, argv, _expressible(env))
     except MemoryError:
         limits.lift(memory)
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
@@ -293,12 +293,25 @@ def spawn(
     for target, source in sources.items():
         actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
     actions += [(os.POSIX_SPAWN_CLOSE, spare) for spare in spares]
+    env = _expressible(env)
     pid = os.posix_spawn(file, argv, env, file_actions=actions, setsid=setsid, setsigdef=signals.CHANGED, setsigmask=())
     if _installation.memory and _launcher_of(file, file.rpartition("/")[2]) is None:
         from qserver.base import limits
 
         limits.exact_for(pid, _installation.memory)
     return pid
+
+
+def _expressible(env: dict[str, str]) -> dict[str, str]:
+    """The same variables for a system call: Python refuses a name with `=` in it, and an empty one.
+
+    `A=B` with the value `c` reads `A=B=c` there, as A with the value `B=c` does; nobody could ask for a name that begins
+    with `=`, or for the empty one.
+    """
+    if not any("=" in name or not name for name in env):
+        return env
+    strings = (f"{name}={value}".partition("=") for name, value in env.items())
+    return {name: value for name, _, value in strings if name}
 
 
 def _unused(fd: int) -> int:

@@ -121,3 +121,10 @@ def test_spawn_exchanges_descriptors_without_loss() -> None:
 def test_spawn_of_what_cannot_run_raises() -> None:
     with pytest.raises(OSError):
         chain.spawn(["no-such-program"], {"PATH": "/bin"}, {})
+
+
+def test_odd_variable_names_reach_a_program_as_far_as_they_can(tmp_path: Path) -> None:
+    for name in ("=", "A=B", "C"):
+        (tmp_path / name).write_text("x\n")
+    done = run([ours("envdir"), str(tmp_path), "/usr/bin/env"], env={})
+    assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, [b"A=B=x", b"C=x"], b"")
