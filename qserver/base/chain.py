@@ -180,7 +180,7 @@ def run_own(name: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     try:
         module = load(name)
         if len(argv) == 2 and argv[1] == "--help":
-            sys.stdout.write((module.__doc__ or "").strip() + "\n")
+            print((module.__doc__ or "").strip())
             code = 0
         else:
             code = int(module.main(argv, env))
@@ -208,7 +208,8 @@ def place(error: BaseException) -> str:
 def _end(code: int) -> NoReturn:
     """Leave without the interpreter's finalization, which costs milliseconds; buffered output is written first."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the interpreter has none where descriptor 1 was closed
+            sys.stdout.flush()
     except (OSError, ValueError):
         code = code or 111
     os._exit(code)

@@ -128,3 +128,11 @@ def test_odd_variable_names_reach_a_program_as_far_as_they_can(tmp_path: Path) -
         (tmp_path / name).write_text("x\n")
     done = run([ours("envdir"), str(tmp_path), "/usr/bin/env"], env={})
     assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, [b"A=B=x", b"C=x"], b"")
+
+
+@pytest.mark.parametrize("words", ["tai64n", "svok /nonexistent", "svc --help"])
+def test_a_closed_output_is_no_bug(words: str) -> None:
+    done = run(["/bin/sh", "-c", f"exec {BIN}/{words} >&-"])
+    assert done.returncode in (0, 111)
+    assert b"Traceback" not in done.stderr
+    assert b"bug" not in done.stderr
