@@ -58,6 +58,16 @@ def message_numbers(home: Path) -> list[int]:
     return [int(path.name) for path in (home / "queue" / "mess").glob("*/*")]
 
 
+def waiting(home: Path) -> dict[int, str | None]:
+    """The messages that qmail-send still has work with, and their states; a lone mess file is left to the 36-hour clean-up."""
+    queue = f"{home}/queue"
+    try:
+        states, _ = survey(queue, split_of(queue))
+    except FileNotFoundError:  # one ended while we looked: not the last word
+        return {0: None}
+    return {number: state for number, state in states.items() if state not in ("S1", "S2")}
+
+
 def queue_file(home: Path, kind: str, number: int) -> Path:
     """A message's file."""
     return home / "queue" / Names(split_of(f"{home}/queue")).path(kind, number)

@@ -12,7 +12,7 @@ import pytest
 
 from qmail.queue.service import answers
 from qmail.queue.site import service_socket
-from tests.send.harness import add_users, assert_clean, dot_qmail, message_numbers, post, stack
+from tests.send.harness import add_users, assert_clean, dot_qmail, message_numbers, post, stack, waiting
 from tests.support import environment, ours, run, wait_for
 
 DAEMONS = ("qmail-lspawn", "qmail-rspawn", "qmail-clean", "qmail-queued")
@@ -98,7 +98,7 @@ def test_a_killed_daemon_ends_the_rest_and_a_new_start_goes_on(home: Path, users
                 os.kill(pid, signal.SIGKILL)
         running.process.wait(20)
         with stack(home, home.parent / "log2") as again:
-            wait_for(lambda: not message_numbers(home), timeout=30)
+            wait_for(lambda: not waiting(home), timeout=60)
             assert again.process.poll() is None
             wait_for(lambda: answers(service_socket(str(home))))
             assert set(again.children()) == set(DAEMONS)
