@@ -52,7 +52,7 @@ REDRAW = 1.0
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Run one subcommand."""
     options = _parser(env).parse_args(argv[1:])
-    paths = Paths(options.home)
+    paths = Paths(_usable_home(options.home))
     try:
         return int(SUBCOMMANDS[options.subcommand](paths, options))
     except BlockingIOError:
@@ -63,6 +63,15 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         raise fatal(PROG, str(error.args[0]), code=100) from error
     except OSError as error:
         raise fatal(PROG, f"{error.filename or paths.home}", error, unknown=None) from error
+
+
+def _usable_home(home: str) -> str:
+    """A name that users/assign can hold, where a colon and a newline end a field. Raises Die."""
+    if not home:
+        raise Die(f"{PROG}: fatal: --home is empty", 100)
+    if bad := [name for octet, name in ((":", "colon"), ("\n", "newline")) if octet in os.path.abspath(home)]:
+        raise Die(f"{PROG}: fatal: a home's path must have no {' and no '.join(bad)}: {home!r}", 100)
+    return home
 
 
 class _Parser(argparse.ArgumentParser):

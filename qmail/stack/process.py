@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from qmail.queue import handover
 from qmail.stack.facts import Facts, Paths, ServiceFacts
 from qmail.stack.layout import command
 from qmail.stack.services import LOG_OF_SVSCAN, SERVICES
@@ -106,11 +107,10 @@ def answers(paths: Paths, service: ServiceFacts) -> bool:
 
 
 def _accepts_unix(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(os.fspath(path))
-        except OSError:
-            return False
+    try:
+        handover.connect(os.fspath(path)).close()
+    except OSError:
+        return False
     return True
 
 

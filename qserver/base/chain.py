@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     Serve = Callable[[list[str], dict[str, str], Connection], int]
 
 DEFAULT_PATH = "/bin:/usr/bin"
-GO_ON = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+GO_ON = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR)
+"""Errors after which the search in $PATH goes on (daemontools 1.3)."""
 
 
 class _Installation:
@@ -108,12 +109,12 @@ def _was_given(name: str) -> bool:
 
 
 def find(name: str, path: str | None = None) -> str:
-    """The file that execvp(name) would execute, searching `path` ($PATH; None: the default path).
+    """The file that djb's pathexec would execute, searching `path` ($PATH; None: the default path).
 
-    Raises OSError with the errno execvp would report: the last one that was not ENOENT, else ENOENT.
+    Raises OSError with the errno it would report: the last one that was not ENOENT, else ENOENT.
     """
-    if not name:
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not name:  # the directories themselves
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     if "/" in name:
         _check_executable(name)
         return name
@@ -126,7 +127,7 @@ def find(name: str, path: str | None = None) -> str:
         except OSError as error:
             if error.errno not in GO_ON:
                 raise
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno != errno.ENOENT:
                 trouble = error
     raise trouble
 

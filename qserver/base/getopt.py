@@ -58,11 +58,19 @@ def _cluster(
     return at
 
 
+UNSIGNED = (1 << 64) - 1
+DIGITS = 64
+"""Further digits to the left change nothing in the last 64 bits."""
+
+
 def scan_number(text: str | bytes, default: int = 0) -> int:
-    """The leading decimal digits as a number, the rest ignored; `default` where there is no digit (scan_ulong)."""
+    """The leading decimal digits as a number, the rest ignored; `default` where there is no digit.
+
+    Numbers go round at 2 to the power of 64, as those of scan_ulong do.
+    """
     if isinstance(text, str):
         text = text.encode("utf-8", "surrogateescape")
     end = 0
     while end < len(text) and 48 <= text[end] <= 57:
         end += 1
-    return int(text[:end]) if end else default
+    return int(text[max(0, end - DIGITS) : end]) & UNSIGNED if end else default

@@ -11,7 +11,7 @@ DESCRIPTION
     program is started as a process. SIGTERM ends the server; sessions under way go on to their end.
 OPTIONS
     -q -Q -v      quiet; errors (default); errors and status lines
-    -c n          at most n sessions at a time (40); more connections wait
+    -c n          at most n sessions at a time (40, no more than 65536); more connections wait
     -x rules.cdb  rules made by tcprules; looked up afresh for every connection
     -X            allow everything when the rules file does not exist
     -B text       write text as soon as connected
@@ -54,7 +54,8 @@ import errno
 import os
 
 from qserver.base import signals
-from qserver.base.errors import Die, fatal
+from qserver.base.errors import Die, fatal, say
+from qserver.base.files import take_standard_descriptors
 from qserver.base.privileges import become
 from qserver.net import bindings, options, pool, programs
 
@@ -71,7 +72,9 @@ PROG = "tcpserver"
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve until SIGTERM."""
     asked = options.parse(argv, env)
+    take_standard_descriptors()
     signals.handle(signals.SIGTERM, _leave)
+    signals.ignore(signals.SIGPIPE)
     try:
         listeners = _open(asked, env)
         program = programs.choose(asked.program, env, asked.always_exec)
@@ -106,7 +109,7 @@ def _open(asked: Options, env: dict[str, str]) -> list[Listener]:
         listeners = [listener]
     _take_ids(asked)
     if asked.print_address:
-        os.write(1, f"{shown} : {listeners[0].port}\n".encode())
+        say(f"{shown} : {listeners[0].port}", 1)
     return listeners
 
 

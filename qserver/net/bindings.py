@@ -7,6 +7,7 @@ import errno
 import os
 
 from qserver.base.errors import Die, fatal
+from qserver.base.getopt import scan_number
 from qserver.net import addresses
 from qserver.net.visitor import endpoint
 
@@ -49,8 +50,8 @@ class Listener:
 
 def port_number(prog: str, text: str) -> int:
     """The port a word names. Raises Die 111."""
-    if text.isascii() and text.isdigit():
-        return int(text) % 65536
+    if not text.strip("0123456789"):
+        return scan_number(text) % 65536
     try:
         return _socket.getservbyname(text, "tcp")
     except OSError:

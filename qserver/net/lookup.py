@@ -38,7 +38,7 @@ TCP_PATIENCE = 10.0
 MOST_ALIASES = 16
 LONGEST_LABEL = 63
 LONGEST_NAME = 255
-TRUNCATED = 0x02
+TRUNCATED, RESPONSE = 0x02, 0x80
 """In octet 2 of a message."""
 OCTAL = b"01234567"
 PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -118,8 +118,8 @@ class Resolver:
         name = _reverse(ip)
         if name is None:
             return []
-        names = [dotted(record.target).lower() for record in self._ask(name, "PTR") or []]  # type: ignore[attr-defined]
-        return [found for found in names if found]
+        records = self._ask(name, "PTR") or []
+        return [dotted(record.target).lower() or b"." for record in records]  # type: ignore[attr-defined]
 
     def txt(self, name: str) -> list[bytes]:
         """The TXT records, the strings of each joined. Raises DnsTemporary."""
@@ -328,15 +328,24 @@ def _receive(asker: _socket.socket, length: int, deadline: float) -> bytes:
 
 
 def _parse(wire: bytes, question: Message) -> Message | None:
-    """The message, if it is well formed and answers the question."""
+    """The message, if it answers the question; None for what does not. Raises DnsTemporary for a malformed answer."""
     import dns.exception
     import dns.message
 
     try:
         answer = dns.message.from_wire(wire, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError):
+        if _is_response(wire, question):  # asking again would bring the same
+            raise DnsTemporary("malformed answer") from None
         return None
     return answer if question.is_response(answer) else None
+
+
+def _is_response(wire: bytes, question: Message) -> bool:
+    """Whether octets that are no message say at least that they answer the question."""
+    asked = question.to_wire()
+    end = len(asked)
+    return wire[:2] == asked[:2] and len(wire) > end and wire[2] & RESPONSE != 0 and wire[12:end].lower() == asked[12:].lower()
 
 
 def _is_conclusive(answer: Message) -> bool:

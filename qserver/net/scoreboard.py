@@ -26,6 +26,8 @@ RECORD = Struct("@iiQ")
 ADDRESS_SIZE = 48
 """An address as text between a newline and NULs, so that a search finds whole addresses only."""
 COUNTER = Struct("@Q")
+MOST_CELLS = 65536
+"""More sessions than that one server does not have, whatever it may."""
 
 
 class Lock:
@@ -49,6 +51,7 @@ class Scoreboard:
     __slots__ = ("_addresses", "_memory", "_records", "limit", "lock")
 
     def __init__(self, limit: int) -> None:
+        limit = min(limit, MOST_CELLS)
         self.limit = limit
         self.lock = Lock()
         self._records = COUNTER.size + -(-limit // 8) * 8

@@ -51,6 +51,19 @@ def test_find_reports_the_last_error_that_was_not_enoent(tmp_path: Path, mode: i
     assert caught.value.errno == expected
 
 
+def test_find_ends_at_an_element_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    script(tmp_path / "two" / "prog")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        chain.find("prog", f"{tmp_path}/file:{tmp_path}/two")
+
+
+def test_the_empty_name_is_the_directories_themselves() -> None:
+    with pytest.raises(PermissionError):
+        chain.find("")
+
+
 def test_execute_reports_what_cannot_run(tmp_path: Path) -> None:
     done = run([ours("envdir"), str(tmp_path), "no-such-program"])
     assert done.returncode == 111

@@ -48,7 +48,9 @@ def test_getopt_complaints(words: list[str], complaint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("12x", 12), ("", 7), ("x", 7), ("-3", 7), ("007", 7), ("99999999999", 99999999999), ("٣", 7)]
+    ("text", "number"),
+    [("12x", 12), ("", 7), ("x", 7), ("-3", 7), ("007", 7), ("99999999999", 99999999999), ("٣", 7),
+     ("18446744073709551617", 1), ("9" * 5000, (10**5000 - 1) % 2**64)],
 )
 def test_scan_number(text: str, number: int) -> None:
     assert scan_number(text, 7) == number

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.end_to_end.conftest import Stack, started
 from tests.support import ROOT, environment, ours, peer, run, wait_for
@@ -199,3 +200,24 @@ def test_home_with_a_blank_in_its_name(open_path: Path) -> None:
     with started(open_path / "my home") as stack:
         send(stack)
         wait_for(lambda: stack.messages("alice"))
+
+
+def test_home_with_a_long_name(open_path: Path) -> None:
+    with started(open_path / ("long" * 30)) as stack:
+        send(stack)
+        wait_for(lambda: stack.messages("alice"))
+
+
+@pytest.mark.parametrize(
+    ("home", "message"),
+    [
+        ("a:b", "a home's path must have no colon: 'a:b'"),
+        ("a\nb", "a home's path must have no newline: 'a\\nb'"),
+        ("", "--home is empty"),
+    ],
+    ids=["colon", "newline", "empty"],
+)
+def test_a_home_that_cannot_be(tmp_path: Path, home: str, message: str) -> None:
+    refused = run([ours("qmailctl"), "up", "--home", home], cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.decode()) == (100, f"qmailctl: fatal: {message}\n")
+    assert list(tmp_path.iterdir()) == []

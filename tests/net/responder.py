@@ -41,6 +41,7 @@ BEHAVIOURS = {
     "CUT": "over UDP the answer ends in the middle of a record, with TC",
     "LAME": "a referral to the root by a server that does not recurse",
     "FORGED": "first an answer with another id, one to another question and noise; then the right one",
+    "MALFORMED": "header and question of the answer, then noise",
     "GARBAGE": "noise instead of an answer",
     "HANGUP": "over UDP as TRUNCATE; over TCP the connection is closed",
     **dict.fromkeys(RCODES, "this response code"),
@@ -190,6 +191,9 @@ def _misbehave(
         return []
     if entry.behaves("GARBAGE", kind):
         return [NOISE]
+    if entry.behaves("MALFORMED", kind):
+        bare = dns.message.make_response(question, recursion_available=True).to_wire()
+        return [bare[:6] + b"\0\1" + bare[8:] + b"\xc0\x0c" + NOISE[12:]]
     if way == "udp" and entry.behaves("CUT", kind):
         return [wire[:2] + bytes((wire[2] | 2,)) + wire[3:-5]]
     if way == "udp" and (len(wire) > MOST_BY_UDP or any(entry.behaves(word, kind) for word in ("TRUNCATE", "HANGUP"))):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.net.server import read_all, serving
-from tests.support import ours, peer, run, spawn
+from tests.support import ours, peer, run, spawn, wait_for
 
 USAGE = (
     b"tcpserver: usage: tcpserver [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ]"
@@ -164,3 +165,38 @@ def test_inherited_descriptor_that_does_not_listen(tmp_path: Path) -> None:
         done = run(handed_over(file.fileno(), "0", "0", "cat"), pass_fds=[file.fileno()])
     assert done.returncode == 111
     assert done.stderr.startswith(b"tcpserver: fatal: (111) unable to use inherited socket 3: ")
+
+
+def test_more_sessions_than_there_can_be(tmp_path: Path) -> None:
+    with serving(tmp_path, "/bin/cat", options=["-RHl0", "-c", "99999999999"]) as server:
+        assert server.talk(b"there") == b"there"
+        server.wait_line("^tcpserver: status: 1/99999999999$")
+
+
+def test_an_empty_port_is_zero(tmp_path: Path) -> None:
+    with spawn([ours("tcpserver"), "-1RHl0", "127.0.0.1", "", "/bin/cat"]) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline().rpartition(b" ")[2]) > 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_are_no_trouble(closed: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = f"exec {ours('tcpserver')} -vRHl0 127.0.0.1 {port} /bin/cat {closed}"
+    command = ["/bin/sh", "-c", line]
+    with spawn(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        client = wait_for(lambda: connected(port))
+        assert client is not None
+        with client:
+            client.sendall(b"there")
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b"there"
+
+
+def connected(port: int) -> socket.socket | None:
+    try:
+        return socket.create_connection(("127.0.0.1", port), timeout=20)
+    except ConnectionRefusedError:
+        return None

@@ -447,3 +447,20 @@ def test_term_right_after_the_start() -> None:
         assert process.stdout.readline()
         process.terminate()
         assert process.wait(10) == 0
+
+
+def test_the_reader_of_the_log_may_go(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with spawn([ours("tcpserver"), "-1vRHl0", "127.0.0.1", "0", *POPUP], stderr=writer) as process:
+        os.close(writer)
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(b" ")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            assert client.recv(3) == b"+OK"
+            os.close(reader)
+            for worker in psutil.Process(process.pid).children():  # so that the master has to say how the session ended
+                worker.kill()
+            read_all(client)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            assert client.recv(3) == b"+OK"
+        assert process.poll() is None

@@ -83,6 +83,7 @@ def test_processes_and_their_descriptors(home: Path, users: Path) -> None:
         assert os.readlink(f"/proc/{children['qmail-queued']}/fd/0") == "/dev/null"
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["qmail-send", *DAEMONS])
 def test_a_killed_daemon_ends_the_rest_and_a_new_start_goes_on(home: Path, users: Path, victim: str) -> None:
     """As under supervise: killed in the middle of its work; whatever was accepted arrives, bounces once, or is kept."""
