@@ -20,20 +20,23 @@ OLD_SIZE = 18
 class Status:
     """One block. `state` is None where the writer was 0.76."""
 
-    __slots__ = ("paused", "pid", "state", "want", "when")
+    __slots__ = ("paused", "pid", "ready", "state", "want", "when")
 
-    def __init__(self, when: int, pid: int, paused: bool, want: int, state: int | None) -> None:
+    def __init__(self, when: int, pid: int, paused: bool, want: int, state: int | None, ready: bool = False) -> None:
         self.when = when
         """Unix time in ns of the last start or exit."""
         self.pid = pid
         self.paused = paused
         self.want = want
         self.state = state
+        self.ready = ready
+        """The process has said so itself (daemontools 24.3)."""
 
     def pack(self) -> bytes:
         """The 20 bytes."""
         paused = self.paused and self.pid != 0
-        tail = bytes((paused, self.want, self.state or 0, 0))
+        ready = self.ready and self.pid != 0
+        tail = bytes((paused, self.want, self.state or 0, ready))
         return tai64n.pack(self.when) + self.pid.to_bytes(4, "little") + tail
 
     def seconds(self) -> int:
@@ -49,7 +52,8 @@ def unpack(data: bytes) -> Status | None:
     seconds = int.from_bytes(data[:8], "big") - tai64n.EPOCH
     nanoseconds = min(int.from_bytes(data[8:12], "big"), tai64n.BILLION - 1)
     pid = int.from_bytes(data[12:16], "little")
-    return Status(seconds * tai64n.BILLION + nanoseconds, pid, data[16] != 0, data[17], state)
+    ready = state is not None and data[19] == 1
+    return Status(seconds * tai64n.BILLION + nanoseconds, pid, data[16] != 0, data[17], state, ready)
 
 
 def read(path: str) -> bytes:
