@@ -27,8 +27,17 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     """Supervise the directory."""
     if len(argv) != 2:
         raise Die("supervise: usage: supervise dir", 100)
+    base = _here()
     try:
         os.chdir(argv[1])
     except OSError as error:
         raise fatal("supervise", f"unable to chdir to {argv[1]}", error) from error
-    return Supervisor(argv[1], env).run()
+    return Supervisor(argv[1], env, base).run()
+
+
+def _here() -> str:
+    """The directory we were started in, which names of other services are relative to."""
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""

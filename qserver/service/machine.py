@@ -1,41 +1,77 @@
-"""supervise as a table: what each event does to a process in each state (daemontools 5.2-5.4).
+"""supervise as a table: what each event does to a process in each phase (daemontools 5.2-5.4, 24.1-24.2).
 
-No process, clock or file here: an entry names the method of the one who carries it out (`process.Process`).
+No process, clock or file here: an entry names the method of the one who carries it out (`process.Process`). The state in
+the status file is coarser than a phase: `SHOWN` translates.
 """
 
 from __future__ import annotations
 
-from qserver.service.status import DOWN, FAILED, ONCE, RUNNING, STARTED, STARTING, STOPPED, STOPPING, UP
+from qserver.service import status
+from qserver.service.status import DOWN, ONCE, UP
 
 REFUSED = 100
 """Exit code of a script that does not want to be tried again."""
+GIVE_UP = 125
+"""Exit code of `finish` by which it says so."""
 
-WANT_UP, WANT_ONCE, WANT_DOWN = range(3)
-"""Commands `u`, `o`, `d`."""
-STARTED_WELL, GAVE_UP, ENDED_WANTED, ENDED_LEAVING, ENDED_UNWANTED = range(3, 8)
-"""Ends of a script, told apart by `outcome`."""
-EVENTS = range(8)
-STATES = (STOPPED, STARTING, STARTED, RUNNING, STOPPING, FAILED)
+AT_REST, FAILED, SET_UP, DUE, AGAIN, STARTING, RUNNING, FINISHING, STOPPING, CLOSING = range(10)
+"""Phases. SET_UP: `start` has done its work and there is no `run`. DUE: a start that was commanded waits for its second.
+AGAIN: a restart does. FINISHING: `finish` runs. STOPPING: told to end by `d`. CLOSING: `stop` runs, or waits for its second.
+"""
+PHASES = range(10)
+RESTING = (AT_REST, FAILED, SET_UP)
+"""Nothing runs and nothing waits to be started."""
+
+SHOWN: dict[int, int] = {
+    AT_REST: status.STOPPED,
+    FAILED: status.FAILED,
+    SET_UP: status.STARTED,
+    DUE: status.STARTING,
+    STARTING: status.STARTING,
+    RUNNING: status.RUNNING,
+    STOPPING: status.STOPPING,
+    CLOSING: status.STOPPING,
+}
+"""The state that the status file tells; in the phases that are missing it stays what it was."""
+
+WANT_UP, WANT_ONCE, WANT_DOWN, LEAVE = range(4)
+"""Commands `u`, `o`, `d`, `x`."""
+ITS_TIME, TOO_LONG = 4, 5
+"""A start has waited long enough; an end has not come in time."""
+RAN, STARTED_WELL, GAVE_UP, ENDED_WANTED, ENDED_LEAVING, ENDED_UNWANTED = range(6, 12)
+"""Ends of a script: of a `run` that `finish` follows, and those told apart by `outcome`."""
+EVENTS = range(12)
 
 WANTED = {WANT_UP: UP, WANT_ONCE: ONCE, WANT_DOWN: DOWN}
 """What each command makes of `want`."""
 
-_NEVER = ""
-"""No script runs in this state, so none can end."""
+_TEXT = """
+                       at-rest  failed   set-up   due      again    starting   running    finishing  stopping   closing
+command u              begin    begin    begin    hasten   hasten   .          .          .          .          .
+command o              begin    begin    begin    hasten   hasten   .          .          .          .          .
+command d              rest     rest     retire   give_up  give_up  terminate  terminate  hold_down  terminate  interrupt
+command x              .        .        .        .        stay     .          .          .          .          .
+its time has come      .        .        .        launch   launch   .          .          .          .          launch
+it takes too long      .        .        .        .        .        slay       slay       slay       slay       slay
+end of run; finish     .        .        .        .        .        .          finish     .          finish     .
+end of start, 0        .        .        .        .        .        go_on      .          .          go_on      .
+end, 100; bad start    .        .        .        fail     fail     fail       fail       fail       fail       fail
+end, want up           .        .        .        .        .        .          again      again      begin      begin
+end, want up; exit     .        .        .        .        .        .          stay       stay       stay       stay
+end, want down, once   .        .        .        .        .        rest       rest       rest       rest       rest
+"""
+"""Rows: EVENTS, columns: phases, both in their order. A dot: nothing happens, or nothing that could happen. `fail` in the
+columns of those that wait: a service that needs itself. While commands find the phase unchanged, `want` changes all the same.
+"""
 
-_ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    # commands:    u        o        d            ends: start, 0    100, or    want up   want up,    want down
-    #                                                               start bad            exit flag   or once
-    (STOPPED,  ("begin", "begin", "rest",          _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
-    (STARTED,  ("begin", "begin", "retire",        _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
-    (FAILED,   ("begin", "begin", "rest",          _NEVER,         _NEVER,    _NEVER,   _NEVER,     _NEVER)),
-    (STARTING, ("keep",  "keep",  "terminate",     "go_on",        "fail",    "again",  "stay",     "rest")),
-    (RUNNING,  ("keep",  "keep",  "terminate",     "go_on",        "fail",    "again",  "stay",     "rest")),
-    (STOPPING, ("keep",  "keep",  "terminate",     "go_on",        "fail",    "begin",  "stay",     "rest")),
-)  # fmt: skip
-"""STARTING and RUNNING may also be without a process: a start waits for its second."""
 
-TABLE: dict[tuple[int, int], str] = {(state, event): row[event] for state, row in _ROWS for event in EVENTS if row[event]}
+def _table(text: str) -> dict[tuple[int, int], str]:
+    rows = [line[23:].split() for line in text.strip().splitlines()[1:]]
+    cells = ((phase, event, action) for event, row in enumerate(rows) for phase, action in enumerate(row))
+    return {(phase, event): action for phase, event, action in cells if action != "."}
+
+
+TABLE = _table(_TEXT)
 ACTIONS = frozenset(TABLE.values())
 
 

@@ -26,6 +26,14 @@ def directory(env: Mapping[str, str]) -> str:
     return f"{name}/{os.getcwd()[1:].replace('/', ':')}"
 
 
+def of(path: str, env: Mapping[str, str]) -> str:
+    """The supervise directory of the service directory `path`, from any current directory. Raises OSError."""
+    name = env.get("SUPERVISEDIR", "")
+    if name[:1] != "/":
+        return os.path.join(path, name or "supervise")
+    return f"{name}/{os.path.realpath(path)[1:].replace('/', ':')}"
+
+
 def shown(name: str, where: str) -> str:
     """The supervise directory `where` of the service `name`, for a message."""
     return where if where[:1] == "/" else f"{name}/{where}"

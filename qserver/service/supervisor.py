@@ -7,68 +7,55 @@ import os
 import select
 import time
 
-from qserver.base import chain, files, signals
+from qserver.base import files, signals
 from qserver.base.errors import fatal, warn
-from qserver.service import machine, orphan, place
+from qserver.service import channel, detail, machine, orphan, place
+from qserver.service.children import CAUGHT, Children
+from qserver.service.commands import Commands
+from qserver.service.needs import Needs
 from qserver.service.pipes import DRAIN_INTERVAL, Drain
 from qserver.service.process import Process
 from qserver.service.status import DOWN, STOPPING, UP
 
-PROG = "supervise"
-CAUGHT = (signals.SIGCHLD, signals.SIGTERM, signals.SIGINT, signals.SIGTSTP, signals.SIGCONT)
-AS_COMMANDS: dict[int, bytes] = {
-    signals.SIGTERM: b"dx",
-    signals.SIGINT: b"dx",
-    signals.SIGTSTP: b"p",
-    signals.SIGCONT: b"c",
-}
-"""Signals to supervise and the commands they stand for (daemontools 5.7)."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-SIGNALS: dict[int, int] = {
-    ord("h"): signals.SIGHUP,
-    ord("a"): signals.SIGALRM,
-    ord("i"): signals.SIGINT,
-    ord("t"): signals.SIGTERM,
-    ord("k"): signals.SIGKILL,
-    ord("q"): signals.SIGQUIT,
-    ord("1"): signals.SIGUSR1,
-    ord("2"): signals.SIGUSR2,
-    ord("w"): signals.SIGWINCH,
-}
-WANTS: dict[int, int] = {ord("u"): machine.WANT_UP, ord("d"): machine.WANT_DOWN, ord("o"): machine.WANT_ONCE}
-PAUSES: dict[int, bool] = {ord("p"): True, ord("c"): False}
-GROUPS: dict[int, bool] = {ord("+"): True, ord("="): False}
-PREFIXES = b"+=Ll"
-PREFIX_PATIENCE = 50
-"""Milliseconds to wait for the rest of a batch that ends in a prefix: C's svc writes byte by byte."""
-BLOCK = 512
-MOST_BLOCKS = 64
-"""Blocks of commands that are read before signals and the ends of children get their turn."""
+PROG = "supervise"
+WRITTEN = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | place.LISTEN
 
 
 class Supervisor:
-    """One service directory, which is the current one. Raises Die in its constructor, with daemontools' words."""
+    """One service directory, which is the current one; `base` is the one that supervise was started in.
 
-    def __init__(self, name: str, env: dict[str, str]) -> None:
+    Raises Die in its constructor, with daemontools' words.
+    """
+
+    def __init__(self, name: str, env: dict[str, str], base: str) -> None:
         self.name = name
-        self.env = env
         self.exiting = False
         self._place, self._shown = _place_of(name, env)
         self._lock = self._take_lock()
         self._wake = signals.WakeUp(CAUGHT)
         self._log_pipe = self._make_log_pipe()
+        self.children = Children(name, env, self._log_pipe)
+        self.needs = Needs(name, base, env)
         wanted = DOWN if self._is_normally_down() else UP
         self.main = Process(self, "main", wanted)
         self.log = Process(self, "log", wanted) if self._log_pipe is not None else None
-        self._target: Process | None = self.main
-        self._group = False
         self._drain: Drain | None = None
         self._orphan = self._adopt()
-        self._status = self._open("status", "open", os.O_WRONLY | os.O_TRUNC | os.O_CREAT | place.LISTEN, " for writing")
+        self._told: dict[int, bytes] = {}
+        """Descriptor → what was last written there."""
+        self._status = self._open("status", "open", WRITTEN, " for writing")
+        self._detail = self._open_detail()
         self._control = self._fifo("control")
         self._control_writer = self._open("control", "write", place.SPEAK)
+        self._commands = Commands(self._control, self)
         self.announce()
         self._ok = self._fifo("ok")
+        self._poller = select.poll()
+        self._watched: dict[int, Callable[[], None]] = {}
 
     def _take_lock(self) -> int:
         _make_directory(self._place)
@@ -107,7 +94,7 @@ class Supervisor:
         if found is None:
             return -1
         told, fd = found
-        self.main.adopt(told)
+        self.main.adopt(told, detail.read(self._place))
         return fd
 
     def _fifo(self, name: str) -> int:
@@ -126,63 +113,117 @@ class Supervisor:
         except OSError as error:
             raise fatal(PROG, f"unable to {verb} {self._shown}/{name}{purpose}", error) from error
 
+    def _open_detail(self) -> int:
+        """-1, with a warning, where it cannot be: nothing depends on it."""
+        try:
+            return os.open(f"{self._place}/detail", WRITTEN, 0o644)
+        except OSError as error:
+            warn(PROG, f"unable to open {self._shown}/detail for writing", error)
+            return -1
+
     def processes(self) -> list[Process]:
         """The log first: a logger must be there before what it logs."""
         return [self.main] if self.log is None else [self.log, self.main]
 
     def announce(self) -> None:
-        """Write the status file, in place and in one write."""
+        """Write the status file, and what it has no room for, where they have changed: in place, in one write each."""
         data = self.main.status() + (b"" if self.log is None else self.log.status())
+        self._tell(self._status, data)
+        if self._detail >= 0:
+            self._tell(self._detail, self.main.detail.pack())
+
+    def _tell(self, fd: int, data: bytes) -> None:
+        if self._told.get(fd) == data:
+            return
         try:
-            os.pwrite(self._status, data, 0)
+            os.pwrite(fd, data, 0)
+            self._told[fd] = data
         except OSError as error:
             warn(PROG, "unable to write status", error)
 
     def run(self) -> int:
         """Supervise until the exit flag is set and nothing runs."""
-        poller = select.poll()
-        poller.register(self._wake.fileno(), select.POLLIN)
-        poller.register(self._control, select.POLLIN)
+        self._watch(self._wake.fileno(), self._heed_signals)
+        self._watch(self._control, self._commands.read)
         if self._orphan >= 0:
-            poller.register(self._orphan, select.POLLIN)
+            self._watch(self._orphan, self._bury)
         for process in self.processes():
             if process.want == UP and not process.pid:
                 process.happen(machine.WANT_UP)
         while not self._is_over():
-            for fd, _ in poller.poll(self._patience()):
-                if fd == self._orphan:
-                    self._bury(poller)
+            self._watch_channels()
+            for fd, _ in self._poller.poll(self._patience()):
+                if fd in self._watched:  # still, after what came before it
+                    self._watched[fd]()
             self._turn()
         self.announce()
+        self.children.sockets.close()
         return 0
 
-    def _bury(self, poller: select.poll) -> None:
+    def _watch(self, fd: int, call: Callable[[], None]) -> None:
+        if fd not in self._watched:
+            self._watched[fd] = call
+            self._poller.register(fd, select.POLLIN)
+
+    def _forget(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    def _watch_channels(self) -> None:
+        """The ways in which the service says that it is ready, as its latest start has left them."""
+        if self.children.pipe.fd >= 0:
+            self._watch(self.children.pipe.fd, self._read_pipe)
+        if self.children.datagrams is not None:
+            self._watch(self.children.datagrams.fileno(), self._read_datagrams)
+
+    def _read_pipe(self) -> None:
+        ready, over = self.children.pipe.read()
+        if ready:
+            self.main.become_ready()
+        if ready or over:
+            self.close_pipe()
+
+    def close_pipe(self) -> None:
+        """No word is expected any more."""
+        self._forget(self.children.pipe.fd)
+        self.children.pipe.close()
+
+    def _read_datagrams(self) -> None:
+        if self.children.datagrams is None:
+            return
+        own_session = self.children.own_session()
+        for sender, text in self.children.datagrams.read():
+            if channel.says_ready(text) and self.main.pid and channel.belongs(sender, self.main.pid, own_session=own_session):
+                self.main.become_ready()
+
+    def _bury(self) -> None:
         """The process we took over has ended; how, only the one who reaped it knows."""
-        poller.unregister(self._orphan)
+        self._forget(self._orphan)
         os.close(self._orphan)
         self._orphan = -1
         self.main.ended(0)
 
-    def _turn(self) -> None:
-        """What has happened: signals, ends of children, commands, starts that are due."""
+    def _heed_signals(self) -> None:
         for number in self._wake.drain():
-            self._obey(AS_COMMANDS.get(number, b""), self.main, False)
+            self._commands.heed(number)
+
+    def _turn(self) -> None:
+        """Ends of children, starts and ends that are due."""
         self._reap()
-        self._read_commands()
         now = time.monotonic()
         for process in self.processes():
-            process.start_if_due(now)
+            process.tick(now)
         self._end_log()
 
     def _is_over(self) -> bool:
         return self.exiting and all(process.is_down() for process in self.processes())
 
     def _patience(self) -> float | None:
-        """Milliseconds to the next start that is waiting, or the next look at the pipe; None when there is neither."""
-        due = [process.due for process in self.processes() if process.due is not None]
+        """Milliseconds to the next moment of a process, or the next look at the pipe; None when there is neither."""
+        moments = [moment for process in self.processes() for moment in process.moments()]
         if self._drain is not None:
-            due.append(time.monotonic() + DRAIN_INTERVAL)
-        return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
+            moments.append(time.monotonic() + DRAIN_INTERVAL)
+        return max(0.0, (min(moments) - time.monotonic()) * 1000 + 1) if moments else None
 
     def _reap(self) -> None:
         while True:
@@ -195,7 +236,8 @@ class Supervisor:
             for process in self.processes():
                 if process.pid == pid:
                     process.ended(status)
-                    break
+                elif process.finisher == pid:
+                    process.finished(status)
 
     def _end_log(self) -> None:
         """With the exit flag and nothing left to log: end the log process, when it has read what there is."""
@@ -210,71 +252,11 @@ class Supervisor:
             self._drain = None
             self.log.happen(machine.WANT_DOWN)
 
-    def _read_commands(self) -> None:
-        """The commands in the fifo; a batch ends when it is empty, but not right behind a prefix."""
-        for _ in range(MOST_BLOCKS):
-            try:
-                block = os.read(self._control, BLOCK)
-            except OSError:
-                block = b""
-            if not block:
-                self._target, self._group = self.main, False
-                return
-            self._target, self._group = self._obey(block, self._target, self._group)
-            if block[-1] in PREFIXES:
-                self._await_command()
-
-    def _await_command(self) -> None:
-        poller = select.poll()
-        poller.register(self._control, select.POLLIN)
-        poller.poll(PREFIX_PATIENCE)
-
-    def _obey(self, commands: bytes, target: Process | None, group: bool) -> tuple[Process | None, bool]:
-        """Carry out commands (daemontools 5.2); bytes that mean nothing are passed over.
-
-        `target`: the process addressed, None where there is no log process; `group`: signals go to its group. Returns both
-        for the rest of the batch.
-        """
-        for byte in commands:
-            if byte in GROUPS:
-                group = GROUPS[byte]
-            elif byte in b"Ll":
-                target = self.main if byte == ord("l") else self.log
-            elif byte == ord("x"):
-                self._prepare_to_exit()
-            elif target is None:
-                continue
-            elif byte in WANTS:
-                target.happen(WANTS[byte], group=group)
-            elif byte in PAUSES:
-                target.pause(PAUSES[byte], group)
-            elif byte in SIGNALS:
-                target.kill(SIGNALS[byte], group)
-        return target, group
-
-    def _prepare_to_exit(self) -> None:
+    def prepare_to_exit(self) -> None:
         """`x`: nothing is restarted from now on."""
         self.exiting = True
         for process in self.processes():
-            process.forget_restart()
-
-    def spawn(self, kind: str, script: str) -> int:
-        """Start ./SCRIPT of main or log; returns its pid. Raises OSError."""
-        fds: dict[int, int] = {}
-        if self._log_pipe is not None:
-            fds = {0: self._log_pipe[0]} if kind == "log" else {1: self._log_pipe[1]}
-        return self._spawn([f"./{script}"], fds)
-
-    def notify(self, script: str, event: str, pid: int, code: int) -> None:
-        """Tell an executable `notify`, which runs on its own."""
-        if place.is_executable_file("notify"):
-            try:
-                self._spawn(["./notify", script, event, str(pid), str(code)], {})
-            except OSError as error:
-                warn(PROG, f"unable to start {self.name}/notify", error)
-
-    def _spawn(self, argv: list[str], fds: dict[int, int]) -> int:
-        return chain.spawn(argv, self.env, fds, setsid=not place.exists("no-setsid"))
+            process.happen(machine.LEAVE)
 
 
 def _place_of(name: str, env: dict[str, str]) -> tuple[str, str]:

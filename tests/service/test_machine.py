@@ -5,16 +5,26 @@ from __future__ import annotations
 import pytest
 
 from qserver.service import machine
-from qserver.service.machine import ENDED_LEAVING, ENDED_UNWANTED, ENDED_WANTED, GAVE_UP, STARTED_WELL
-from qserver.service.process import Process
-from qserver.service.status import DOWN, FAILED, ONCE, RUNNING, STARTED, STARTING, STATES, STOPPED, STOPPING, UP
+from qserver.service.machine import (
+    ENDED_LEAVING,
+    ENDED_UNWANTED,
+    ENDED_WANTED,
+    GAVE_UP,
+    ITS_TIME,
+    LEAVE,
+    RAN,
+    STARTED_WELL,
+    TOO_LONG,
+)
+from qserver.service.process import PHASE_OF, Process
+from qserver.service.status import DOWN, ONCE, STATES, UP
 
 COMMANDS = set(machine.WANTED)
-ENDS = set(machine.EVENTS) - COMMANDS
+ENDS = {GAVE_UP, ENDED_LEAVING, ENDED_UNWANTED, ENDED_WANTED}
 
 
-def events_of(state: int) -> set[int]:
-    return {event for known, event in machine.TABLE if known == state}
+def events_of(phase: int) -> set[int]:
+    return {event for known, event in machine.TABLE if known == phase}
 
 
 def test_every_action_is_a_method_of_a_process() -> None:
@@ -23,20 +33,40 @@ def test_every_action_is_a_method_of_a_process() -> None:
         assert callable(getattr(Process, action)), action
 
 
-def test_every_state_of_the_status_file_has_its_rows() -> None:
-    assert sorted(machine.STATES) == list(range(len(STATES)))
-    for state in machine.STATES:
-        assert events_of(state) >= COMMANDS, STATES[state]
+def test_the_table_is_as_large_as_its_edges_say() -> None:
+    assert {phase for phase, _ in machine.TABLE} == set(machine.PHASES)
+    assert {event for _, event in machine.TABLE} == set(machine.EVENTS)
 
 
-@pytest.mark.parametrize("state", [STARTING, RUNNING, STOPPING])
-def test_where_a_script_may_run_every_end_has_a_row(state: int) -> None:
-    assert events_of(state) == COMMANDS | ENDS
+def test_every_state_of_the_status_file_is_shown_by_a_phase() -> None:
+    assert set(machine.SHOWN.values()) == set(range(len(STATES)))
+    assert set(machine.PHASES) - set(machine.SHOWN) == {machine.AGAIN, machine.FINISHING}
 
 
-@pytest.mark.parametrize("state", [STOPPED, STARTED, FAILED])
-def test_where_none_runs_none_can_end(state: int) -> None:
-    assert events_of(state) == COMMANDS
+@pytest.mark.parametrize("phase", [machine.RUNNING, machine.FINISHING, machine.STOPPING, machine.CLOSING])
+def test_where_a_script_runs_every_end_has_a_row(phase: int) -> None:
+    assert events_of(phase) >= ENDS | {TOO_LONG}
+
+
+def test_start_ends_in_its_own_ways() -> None:
+    assert events_of(machine.STARTING) >= {STARTED_WELL, GAVE_UP, ENDED_UNWANTED}
+
+
+@pytest.mark.parametrize("phase", machine.RESTING)
+def test_where_nothing_runs_only_commands_do_something(phase: int) -> None:
+    assert events_of(phase) == COMMANDS
+
+
+def test_what_waits_is_launched_in_time() -> None:
+    assert {phase for phase, event in machine.TABLE if event == ITS_TIME} == {machine.DUE, machine.AGAIN, machine.CLOSING}
+
+
+def test_the_exit_flag_forbids_restarts_alone() -> None:
+    assert [phase for phase, event in machine.TABLE if event == LEAVE] == [machine.AGAIN]
+
+
+def test_finish_follows_run_alone() -> None:
+    assert {phase for phase, event in machine.TABLE if event == RAN} == {PHASE_OF["run"], machine.STOPPING}
 
 
 @pytest.mark.parametrize(

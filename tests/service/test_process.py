@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from qserver.base.signals import SIGCONT, SIGSTOP, SIGTERM
-from qserver.service import machine, process
+from qserver.service import machine, needs, process
 from qserver.service.process import Process
 from qserver.service.status import DOWN, ONCE, STATES, UP
 from qserver.service.supervisor import Supervisor
@@ -33,23 +33,36 @@ class Clock:
 
 
 class Owner:
-    """Notes what it is asked to do; starting fails with `trouble` if that is set."""
+    """Notes what it is asked to do, also as the one who starts children and knows their needs.
+
+    Starting fails with `trouble` if that is set.
+    """
 
     name = "svc"
 
     def __init__(self) -> None:
+        self.children = self.needs = self
         self.exiting = False
         self.trouble: int | None = None
         self.running = ""
         self.pid = 4000
         self.told: list[str] = []
         self.announced = 0
+        self.verdict = needs.MET
+        self.finishes: list[str] = []
 
-    def spawn(self, kind: str, script: str) -> int:
+    def start(self, kind: str, script: str) -> int:
         if self.trouble is not None:
             raise OSError(self.trouble, "")
         assert (kind == "log") == (script == "log")
         self.running = script
+        self.pid += 1
+        return self.pid
+
+    def finish(self, code: int, number: int, group: int) -> int:
+        if self.trouble is not None:
+            raise OSError(self.trouble, "")
+        self.finishes.append(f"{code} {number} {group - 4000}")
         self.pid += 1
         return self.pid
 
@@ -58,6 +71,18 @@ class Owner:
 
     def announce(self) -> None:
         self.announced += 1
+
+    def own_session(self) -> bool:
+        return True
+
+    def close_pipe(self) -> None:
+        return
+
+    def look(self) -> int:
+        return self.verdict
+
+    def pause(self) -> float:
+        return 0.5
 
 
 class Stage:
@@ -78,15 +103,21 @@ class Stage:
             self.process.happen(COMMANDS[word])
         elif word == "x":
             self.owner.exiting = True
-            self.process.forget_restart()
+            self.process.happen(machine.LEAVE)
         elif word == "tick":
-            self.clock.now += 1
-            self.process.start_if_due(self.clock.now)
+            self.clock.now += float(rest or 1)
+            self.process.tick(self.clock.now)
         elif word == "exit":
             self.process.ended(int(rest) << 8)
         elif word == "killed":
             self.process.ended(int(rest))
+        elif word == "finished":
+            self.process.finished(int(rest) << 8)
+        elif word == "needs":
+            self.owner.verdict = {"met": needs.MET, "unmet": needs.UNMET, "circle": needs.CIRCLE}[rest]
         script = self.owner.running if self.process.pid else "wait" if self.process.due is not None else "-"
+        if self.process.finisher:
+            script = "finish"
         return f"{script} {STATES[self.process.state]} {WANTS[self.process.want]}"
 
 
@@ -257,6 +288,74 @@ STORIES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
         [("u", "run running u"), ("d", "run stopping d"), ("x", "run stopping d"), ("exit 1", "stop stopping d"),
          ("exit 0", "- stopped d")],
     ),
+    "finish runs before the restart": (
+        "run finish",
+        UP,
+        [("u", "run running u"), ("exit 3", "finish running u"), ("tick 2", "finish running u"),
+         ("finished 0", "run running u"), ("killed 9", "finish running u"), ("finished 1", "wait running u")],
+    ),
+    "finish runs before stop": (
+        "run finish stop",
+        UP,
+        [("u", "run running u"), ("d", "run stopping d"), ("killed 15", "finish stopping d"),
+         ("finished 0", "stop stopping d"), ("exit 0", "- stopped d")],
+    ),
+    "finish says no": (
+        "run finish stop",
+        UP,
+        [("u", "run running u"), ("exit 1", "finish running u"), ("finished 125", "- failed d"), ("u", "wait starting u"),
+         ("tick", "run running u")],
+    ),
+    "run says no, finish runs all the same": (
+        "run finish",
+        UP,
+        [("u", "run running u"), ("exit 100", "finish running u"), ("finished 0", "- failed d")],
+    ),
+    "down while finish runs": (
+        "run finish",
+        UP,
+        [("u", "run running u"), ("exit 1", "finish running u"), ("d", "finish stopping d"), ("finished 0", "- stopped d")],
+    ),
+    "down and up while finish runs": (
+        "run finish",
+        UP,
+        [("u", "run running u"), ("exit 1", "finish running u"), ("d", "finish stopping d"), ("u", "finish stopping u"),
+         ("finished 0", "wait starting u"), ("tick", "run running u")],
+    ),
+    "exit flag while finish runs": (
+        "run finish",
+        UP,
+        [("u", "run running u"), ("x", "run running u"), ("exit 1", "finish running u"), ("finished 0", "- stopped u")],
+    ),
+    "finish of a single run": (
+        "run finish stop",
+        DOWN,
+        [("o", "run running o"), ("exit 0", "finish running o"), ("finished 0", "stop stopping o"), ("exit 0", "- stopped o")],
+    ),
+    "start and stop have no finish": (
+        "start run stop finish",
+        UP,
+        [("u", "start starting u"), ("exit 1", "- failed d"), ("d", "stop stopping d"), ("exit 0", "- stopped d")],
+    ),
+    "waits for its needs": (
+        "start run",
+        UP,
+        [("needs unmet", "- stopped u"), ("u", "wait starting u"), ("tick", "wait starting u"),
+         ("needs met", "wait starting u"), ("tick", "start starting u"), ("exit 0", "run running u")],
+    ),
+    "given up while it waits for its needs": (
+        "run",
+        UP,
+        [("needs unmet", "- stopped u"), ("u", "wait starting u"), ("d", "- stopped d"), ("tick", "- stopped d")],
+    ),
+    "restarts wait for needs, too": (
+        "run",
+        UP,
+        [("u", "run running u"), ("needs unmet", "run running u"), ("exit 0", "wait running u"), ("tick", "wait running u"),
+         ("x", "- stopped u")],
+    ),
+    "needs itself": ("run", UP, [("needs circle", "- stopped u"), ("u", "- failed d"), ("tick", "- failed d"),
+                                 ("needs met", "- failed d"), ("u", "run running u")]),
 }  # fmt: skip
 
 

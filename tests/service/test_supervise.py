@@ -37,7 +37,7 @@ def test_the_files_of_a_service(service: Service) -> None:
     place = service.path / "supervise"
     with supervised(service):
         service.up()
-        assert sorted(path.name for path in place.iterdir()) == ["control", "lock", "ok", "status"]
+        assert sorted(path.name for path in place.iterdir()) == ["control", "detail", "lock", "ok", "status"]
         assert mode(place) == "drwx------"
         assert mode(place / "lock") == "-rw-------"
         assert mode(place / "control") == mode(place / "ok") == "prw-------"
