@@ -108,7 +108,7 @@ class Children:
             signals.unblock_all()
             if self.own_session():
                 os.setsid()
-            place_descriptors(fds)
+            sockets.place_descriptors(fds)
             chain.execute(argv, {**env, "LISTEN_PID": str(os.getpid())}, PROG)
         except OSError as error:
             self._could_not(argv[0][2:], error)
@@ -120,19 +120,3 @@ class Children:
     def _could_not(self, script: str, trouble: BaseException | None) -> None:
         error = trouble if isinstance(trouble, OSError) else None
         say(describe(PROG, "fatal", f"unable to start {self._name}/{script}", error, "unknown error"))
-
-
-def place_descriptors(fds: dict[int, int]) -> None:
-    """Give each descriptor its number (there → here), inheritable; those in the way are moved aside first."""
-    spare = max([*fds, *fds.values()], default=0) + 1
-    moved = {target: _copy(source, spare) for target, source in fds.items()}
-    for target, source in moved.items():
-        os.dup2(source, target, inheritable=True)
-        os.close(source)
-
-
-def _copy(fd: int, lowest: int) -> int:
-    """A copy of a descriptor with a number not below `lowest`."""
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)

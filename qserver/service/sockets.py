@@ -9,6 +9,7 @@ calls while the service restarts waits in the backlog instead of being refused. 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 from qserver.base.errors import Die, describe
@@ -105,6 +106,28 @@ def announcement(env: Mapping[str, str], sockets: list[Named]) -> dict[str, str]
 def placed(sockets: Iterable[Named]) -> dict[int, int]:
     """Descriptor of the program that gets them → ours."""
     return {FIRST + index: fd for index, (fd, _) in enumerate(sockets)}
+
+
+def place_descriptors(fds: dict[int, int]) -> None:
+    """Give each descriptor its number (there → here), inheritable; those in the way are moved aside first."""
+    spare = max([*fds, *fds.values()], default=0) + 1
+    moved = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare) for target, source in fds.items()}
+    for target, source in moved.items():
+        os.dup2(source, target, inheritable=True)
+        os.close(source)
+
+
+def hand_over(handed: list[Named], service: str, env: Mapping[str, str]) -> dict[str, str]:
+    """In a supervise that svscan has forked: keep the sockets that bear the service's name; returns its environment."""
+    mine = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST + len(handed)), name) for fd, name in handed if name == service]
+    for fd, _ in handed:
+        os.close(fd)
+    if not mine:
+        return without(env)
+    place_descriptors(placed(mine))
+    for fd, _ in mine:
+        os.close(fd)
+    return {**announcement(env, mine), "LISTEN_PID": str(os.getpid())}
 
 
 class Sockets:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from qserver.service import scanner
-from qserver.service.scanner import MOST_SERVICES, Scanner, Service
+from qserver.service import pair as pair_module
+from qserver.service.pair import Half, Service
+from qserver.service.scanner import MOST_SERVICES, Scanner
 from tests.service.services import RECORDER, SLEEP, facts, is_asleep, is_gone, leave, switches
 from tests.service.services import Service as Directory
 from tests.support import BIN, environment, ours, run, wait_for
@@ -387,7 +388,7 @@ class Quiet(Scanner):
         self._wake.close()
         self.started: list[str] = []
 
-    def _start(self, service: Service, half: scanner.Half) -> None:
+    def _fork(self, service: Service, half: Half) -> None:
         half.pid = 1
         self.started.append(service.name)
 
@@ -399,7 +400,7 @@ def test_a_thousand_services_and_no_more(
     for number in range(MOST_SERVICES + 2):
         (scan / f"s{number:04}").mkdir()
     quiet = Quiet()
-    quiet._look()
+    quiet.look()
     assert len(set(quiet.started)) == len(quiet.started) == MOST_SERVICES
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 2
@@ -410,8 +411,8 @@ def test_a_thousand_services_and_no_more(
     for service in quiet._services.values():
         if service.name == gone:
             service.main.pid = 0
-    quiet._look()
-    quiet._look()
+    quiet.look()
+    quiet.look()
     assert len(quiet.started) == MOST_SERVICES + 1
     assert quiet.started[-1] in left
 
@@ -419,13 +420,13 @@ def test_a_thousand_services_and_no_more(
 def test_names_longer_than_255_bytes_have_no_log(monkeypatch: pytest.MonkeyPatch, scan: Path) -> None:
     (scan / "x" / "log").mkdir(parents=True)
     monkeypatch.chdir(scan)
-    assert scanner._has_log("x") is True
-    assert scanner._has_log("./" * 127 + "x") is True
-    assert scanner._has_log("./" * 127 + "./x") is False
+    assert pair_module.has_log("x") is True
+    assert pair_module.has_log("./" * 127 + "x") is True
+    assert pair_module.has_log("./" * 127 + "./x") is False
     (scan / "y").mkdir()
-    assert scanner._has_log("y") is False
+    assert pair_module.has_log("y") is False
     (scan / "y" / "log").touch()
-    assert scanner._has_log("y") is False
+    assert pair_module.has_log("y") is False
 
 
 def test_a_log_that_cannot_be_looked_at_is_tried_again(scan: Path) -> None:
