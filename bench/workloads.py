@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import psutil
 
-from bench import clients, disks, servers
+from bench import clients, disks, servers, services
 from bench.home import Home, fill_maildir
 from bench.measure import Contender, Row, interleave
 from qserver.base.tai64n import label
@@ -383,4 +383,7 @@ WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
     "rules": rules,
     "memory": memory,
     "starts": starts,
+    "idle": services.idle,
+    "reactions": services.reactions,
+    "kills": services.kills,
 }
