@@ -45,8 +45,11 @@ def main(argv: list[str], env: dict[str, str]) -> NoReturn:
     chain.execute(operands[1:], env, "setuidgid")
 
 
-def become(found: Account, *, every_group: bool) -> None:
-    """Groups, gid, uid; unlike `privileges.become` even an identity one has already takes the right to change it."""
+def become(found: Account, *, every_group: bool, prog: str = "setuidgid") -> None:
+    """Groups, gid, uid; raises Die in the words of `prog`.
+
+    Unlike `privileges.become` even an identity one has already takes the right to change it.
+    """
     doing = "initgroups" if every_group else "setgid"
     try:
         if every_group:
@@ -58,4 +61,4 @@ def become(found: Account, *, every_group: bool) -> None:
         doing = "setuid"
         os.setuid(found.uid)
     except OSError as error:
-        raise fatal("setuidgid", f"unable to {doing}", error) from None
+        raise fatal(prog, f"unable to {doing}", error) from None
