@@ -13,6 +13,7 @@ DESCRIPTION
 ACTIONS
     t         (first) put a TAI64N label and a space before each line
     T         (first) put the time as SECONDS.MICROS and a space before each line
+    d         (first) put the local time as YYYY-MM-DD HH:MM:SS.NNNNNNNNN and a space before each line
     -pattern  deselect lines that match; every line begins selected
     +pattern  select lines that match
     F, S      following patterns are fnmatch(3) patterns; simple patterns again. In a simple one, * goes to the first of
@@ -45,13 +46,13 @@ from qserver.base.errors import fatal
 from qserver.log import loop, stamps
 from qserver.log.directory import LogDirectory
 from qserver.log.feed import Feeder
+from qserver.log.patterns import Selection
 from qserver.log.script import parse
-from qserver.log.status import StandardError, StatusFile
+from qserver.log.status import Interleaved, StandardError, StatusFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qserver.log.feed import Taker
-    from qserver.log.patterns import Selection
 
 
 def main(argv: list[str], env: dict[str, str]) -> int:
@@ -64,14 +65,17 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         raise fatal("multilog", "unable to switch to current directory", error) from None
     wakeup = signals.WakeUp(loop.CAUGHT)  # not before: descriptor 0 may be closed, and must not be taken for the input
     script = parse(argv[1:])
+    if script.stamp == "d":
+        from qserver.log.localtime import use_zone
+
+        use_zone(env)
     takers: list[tuple[Selection, Taker]] = []
     for action in script.actions:
         if action.kind == "=":
             status = StatusFile(action.path)
             status.open()
             takers.append((action.selection, status))
-        elif action.kind == "e":
-            takers.append((action.selection, StandardError()))
+    takers += _to_standard_error([action.selection for action in script.actions if action.kind == "e"])
     logs = [
         (action.selection, LogDirectory(action.path, action.settings, env)) for action in script.actions if action.kind == "/"
     ]
@@ -87,3 +91,10 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     for _, log in logs:
         log.close()
     return 0
+
+
+def _to_standard_error(selections: list[Selection]) -> list[tuple[Selection, Taker]]:
+    """The actions `e`."""
+    if len(selections) < 2:
+        return [(selection, StandardError()) for selection in selections]
+    return [(Selection(()), Interleaved(selections))]

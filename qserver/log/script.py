@@ -22,6 +22,8 @@ SMALLEST, LARGEST = 4096, 2147483647
 DEFAULT_NUMBER = 10
 LEAST_NUMBER = 2
 FINISHED = b".s"
+STAMPS = ("t", "T", "d")
+"""First letters of a first word that ask for a stamp."""
 LONGEST_NUMBER = 20
 """Digits after which a number is beyond every bound."""
 
@@ -61,7 +63,7 @@ class Action:
 
 
 class Script:
-    """A compiled script: the kind of stamp (t, T or none) and the actions in their order."""
+    """A compiled script: the kind of stamp (t, T, d or none) and the actions in their order."""
 
     __slots__ = ("actions", "stamp")
 
@@ -72,7 +74,7 @@ class Script:
 
 def parse(words: Sequence[str]) -> Script:
     """Compile the arguments of multilog. There is no wrong script: a word of unknown meaning is ignored."""
-    stamp = words[0][:1] if words and words[0][:1] in ("t", "T") else ""
+    stamp = words[0][:1] if words and words[0][:1] in STAMPS else ""
     actions: list[Action] = []
     patterns: tuple[Pattern, ...] = ()
     selections: dict[tuple[Pattern, ...], Selection] = {}

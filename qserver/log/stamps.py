@@ -5,6 +5,8 @@ Lines that came with one read were there at one time, so they share one reading 
 
 from __future__ import annotations
 
+import time
+
 from qserver.base.tai64n import BILLION, label, now
 
 TYPE_CHECKING = False
@@ -23,7 +25,13 @@ def accustamp() -> bytes:
     return b"%d.%06d " % (ns // BILLION, ns % BILLION // 1000)
 
 
-KINDS: dict[str, Callable[[], bytes] | None] = {"t": tai64n, "T": accustamp, "": None}
+def local() -> bytes:
+    """The local time as `YYYY-MM-DD HH:MM:SS.NNNNNNNNN` and a space."""
+    seconds, ns = divmod(now(), BILLION)
+    return b"%d-%02d-%02d %02d:%02d:%02d.%09d " % (*time.localtime(seconds)[:6], ns)
+
+
+KINDS: dict[str, Callable[[], bytes] | None] = {"t": tai64n, "T": accustamp, "d": local, "": None}
 """multilog's first action → the stamp of now."""
 
 

@@ -13,6 +13,7 @@ from qserver.log.trouble import insist, pause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qserver.log.batch import Batch
+    from qserver.log.patterns import Selection
 
 SIZE = CONSIDERED + 1
 """Bytes of a status file: the line, then newlines."""
@@ -73,6 +74,23 @@ class StandardError:
             together.append(line)
             size += len(line)
         _say(b"".join(together))
+
+
+class Interleaved:
+    """Several `e` of one script, each with its selection: they take turns line by line."""
+
+    __slots__ = ("_error", "_selections")
+
+    def __init__(self, selections: list[Selection]) -> None:
+        self._selections = selections
+        self._error = StandardError()
+
+    def put(self, batch: Batch) -> None:
+        """Say each line as often as it was selected."""
+        single = [batch.part([line]) for line in batch.lines]
+        said = [line.last for line in single for selection in self._selections if selection.select(line) is not None]
+        if said:
+            self._error.put(batch.part(said))
 
 
 def _say(data: bytes) -> None:

@@ -53,6 +53,8 @@ def lines_until(fd: int, count: int) -> bytes:
         ["=st", "=st2", "-status*", "=st3"],
         ["./all", "-s*", "./most", "-*", "./none", "+* x*", "./x", "e"],
         ["unknown", "", "./d"],
+        ["e", "e"],
+        ["e", "-*", "+*t*", "e", "=st", "e", "./d", "-s*", "e"],
     ],
 )
 def test_actions_do_what_the_c_program_does(tmp_path: Path, words: list[str]) -> None:
@@ -73,6 +75,18 @@ def test_a_status_file_is_1001_bytes_and_not_truncated(tmp_path: Path) -> None:
     assert status.read_bytes() == b"two".ljust(1001, b"\n") + b"y" * 499
     run([ours("multilog"), "=status"], input=b"x" * 5000, cwd=tmp_path)
     assert status.read_bytes() == b"x" * 1000 + b"\n" + b"y" * 499
+
+
+def test_local_time_as_a_stamp(tmp_path: Path) -> None:
+    for zone in ("UTC", "XYZ-5:30"):
+        done = run([ours("multilog"), "d", "e"], input=b"one\n\n", env={**environment(), "TZ": zone})
+        hour = run(["/bin/date", "+%F %H:"], env={**environment(), "TZ": zone}).stdout.strip()
+        first, second = done.stderr.splitlines()
+        assert first[:14] == hour or first[14:16] == b"59"
+        assert first[19:20] == b"."
+        assert first[20:29].isdigit()
+        assert first[29:] == b" one"
+        assert second[29:] == b" "
 
 
 @pytest.mark.parametrize("first", ["t", "T"])
@@ -329,7 +343,7 @@ def test_closed_input_is_the_end(tmp_path: Path) -> None:
 WORDS = st.lists(
     st.sampled_from(["-*", "+*", "-a*", "+*b", "-*x*", "+", "-a", "+* a*", "e", "=st", "./one", "./two", "n5", "odd"]),
     max_size=7,
-    unique=True,
+    unique_by=lambda word: word if word[0] in "./=" else object(),
 )
 DATA = st.lists(st.sampled_from([b"a", b"b", b"x", b" a", b"\n", b"\n", b"a" * 201, b"x" * 998]), max_size=20).map(b"".join)
 

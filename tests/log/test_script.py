@@ -43,8 +43,9 @@ def test_settings_hold_for_all_that_follows() -> None:
 
 @pytest.mark.parametrize(
     ("words", "stamp"),
-    [([], ""), (["t"], "t"), (["time"], "t"), (["T"], "T"), (["./d", "t"], ""), (["", "t"], ""), (["e", "T"], "")],
-)
+    [([], ""), (["t"], "t"), (["time"], "t"), (["T"], "T"), (["d"], "d"), (["./d", "t"], ""), (["", "t"], ""), (["e", "T"], ""),
+     (["e", "d"], "")],
+)  # fmt: skip
 def test_only_the_first_word_stamps(words: list[str], stamp: str) -> None:
     assert parse(words).stamp == stamp
 
