@@ -46,6 +46,9 @@ def is_ready(path: str, env: Mapping[str, str]) -> bool:
         told = status_of(path, env)
     except OSError:
         return False
-    if told is None or not is_up(told):
-        return False
-    return told.ready or told.pid == 0 or not says_so(path)
+    return told is not None and is_ready_by(path, told)
+
+
+def is_ready_by(path: str, told: Status) -> bool:
+    """The same by a status that was read already."""
+    return is_up(told) and (told.ready or told.pid == 0 or not says_so(path))

@@ -77,7 +77,8 @@ def phrase(status: Status, normally_up: bool) -> str:
         parts.append(", want up")
     if up and status.want == DOWN:
         parts.append(", want down")
-    return "".join(parts) + _beyond(status, up and status.want == DOWN)
+    ready = ", ready" if up and status.ready else ""
+    return "".join(parts) + _beyond(status, up and status.want == DOWN) + ready
 
 
 def _beyond(status: Status, wants_down: bool) -> str:
