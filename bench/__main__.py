@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from bench.measure import Row, table
+from bench.plan import Plan
 from bench.servers import Missing
-from bench.workloads import WORKLOADS, Plan
+from bench.workloads import WORKLOADS
 
 
 def main() -> int:

@@ -13,6 +13,11 @@ from pathlib import Path
 from bench.measure import Contender, Row, interleave
 
 
+def place() -> str:
+    """A directory on a real disk (not tmpfs) where fsync means something: $BENCH_DIR, else /var/tmp."""
+    return os.environ.get("BENCH_DIR", "/var/tmp")
+
+
 def figures(directory: str, rounds: int, count: int) -> Iterator[Row]:
     """A row for each; medians of `count` operations, in microseconds."""
     for name, operation in (("append of 4 KB, fsync", append), ("new file of 1 KB, fsync", new_file)):

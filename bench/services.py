@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from bench import servers
 from bench.measure import Contender, Row, interleave
+from bench.plan import Figures, Plan
 from qserver.service import status
 from qserver.service.status import Status
-
-if TYPE_CHECKING:
-    from bench.workloads import Figures, Plan
 
 MANY = 200
 IDLE_SECONDS = 20.0

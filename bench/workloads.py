@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import tempfile
@@ -11,44 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
-from bench import clients, disks, servers, services
+from bench import clients, disks, logs, servers, services
 from bench.home import Home, fill_maildir
 from bench.measure import Contender, Row, interleave
-from qserver.base.tai64n import label
+from bench.plan import Figures, Plan, compare
 
-Figures = Iterator[Row]
 PYTHON = str(servers.BIN / "python")
-
-
-class Plan(NamedTuple):
-    """How long to measure: rounds per comparison, and a factor on every count."""
-
-    rounds: int
-    scale: float
-
-    def count(self, n: int) -> int:
-        """`n`, scaled, at least one."""
-        return max(1, int(n * self.scale))
-
-
-def compare(
-    plan: Plan,
-    workload: str,
-    unit: str,
-    ours: Callable[[], float],
-    peer_name: str,
-    peer: Callable[[], float],
-    goal: float | None = None,
-    at_most: bool = False,
-) -> Row:
-    """Measure both sides interleaved."""
-    sides = [Contender("qserver", ours), Contender(peer_name, peer)]
-    interleave(sides, plan.rounds)
-    return Row(workload, unit, sides[0], sides[1], goal, at_most)
 
 
 def connect_rate(count: int, total: int, port: int, say: bytes = b"") -> float:
@@ -120,14 +90,14 @@ def in_process(plan: Plan) -> Figures:
 
 def disk(plan: Plan) -> Figures:
     """What the disk gives: every queue stands on these."""
-    return disks.figures(servers_disk(), plan.rounds, plan.count(200))
+    return disks.figures(disks.place(), plan.rounds, plan.count(200))
 
 
 def smtp_durable(plan: Plan) -> Figures:
     """Messages accepted durably, 1 KB: ours into the queue, Postfix into its hold queue."""
     servers.peer("smtp-source")
     with ExitStack() as stack:
-        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=servers_disk())))
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=disks.place())))
         top.chmod(0o755)
         theirs = stack.enter_context(servers.postfix(top / "postfix"))
         home = stack.enter_context(Home())
@@ -187,7 +157,7 @@ def drain(plan: Plan) -> Figures:
 def pop3(plan: Plan) -> Figures:
     """POP3 sessions on a Maildir of ten messages: ours against Dovecot."""
     with ExitStack() as stack:
-        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=servers_disk())))
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=disks.place())))
         top.chmod(0o755)
         maildir = top / "Maildir"
         fill_maildir(maildir, 10)
@@ -205,59 +175,6 @@ def pop3(plan: Plan) -> Figures:
                 partial(pop3_rate, count, total, ours),
                 "Dovecot",
                 partial(pop3_rate, count, total, theirs),
-            )
-
-
-def servers_disk() -> str:
-    """A directory on a real disk (not tmpfs) where fsync means something: $BENCH_DIR, else /var/tmp."""
-    return os.environ.get("BENCH_DIR", "/var/tmp")
-
-
-def pipe_rate(argv: list[str], source: Path, size: int, cwd: str, stdout: int = subprocess.DEVNULL) -> float:
-    """MB/s of a filter that reads `source`."""
-    with source.open("rb") as file:
-        start = time.perf_counter()
-        subprocess.run(argv, stdin=file, stdout=stdout, cwd=cwd, env=servers.environment(TZ="UTC"), check=True)
-        return size / 1e6 / (time.perf_counter() - start)
-
-
-def text_lines(path: Path, count: int, stamped: bool = False) -> int:
-    """`count` lines of 100 bytes; with a TAI64N label in front if `stamped`. Returns the size."""
-    with path.open("wb") as file:
-        for number in range(count):
-            ns = (1_700_000_000 + number // 100) * 10**9 + number
-            stamp = label(ns) + b" " if stamped else b""
-            word = b"status" if number % 4 == 0 else b"others"
-            file.write((stamp + b"%s line number %d " % (word, number)).ljust(99, b"x") + b"\n")
-    return path.stat().st_size
-
-
-def logs(plan: Plan) -> Figures:
-    """multilog, tai64n and tai64nlocal against Debian's."""
-    with tempfile.TemporaryDirectory(dir=servers_disk()) as top, tempfile.TemporaryDirectory() as memory:
-        plain, stamped = Path(memory, "plain"), Path(memory, "stamped")
-        size = text_lines(plain, plan.count(400_000))
-        stamped_size = text_lines(stamped, plan.count(200_000), stamped=True)
-        script = ["t", "s1000000", "n10", "./dir"]
-        for name, words, source, n, goal in (
-            ("multilog t s1000000 n10", ["multilog", *script], plain, size, 3.0),
-            ("multilog t -* +*status*", ["multilog", "t", "-*", "+*status*", *script[1:]], plain, size, None),
-            ("tai64n", ["tai64n"], plain, size, None),
-            ("tai64nlocal", ["tai64nlocal"], stamped, stamped_size, None),
-        ):
-            theirs = [servers.peer(words[0]), *words[1:]]
-            ours = [str(servers.BIN / words[0]), *words[1:]]
-            here, there = Path(top, "ours"), Path(top, "theirs")
-            here.mkdir(exist_ok=True)
-            there.mkdir(exist_ok=True)
-            yield compare(
-                plan,
-                f"{name}, 100-byte lines",
-                "MB/s",
-                partial(pipe_rate, ours, source, n, str(here)),
-                f"{words[0]} (C)",
-                partial(pipe_rate, theirs, source, n, str(there)),
-                goal,
             )
 
 
@@ -379,7 +296,7 @@ WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
     "smtp-aiosmtpd": smtp_aiosmtpd,
     "drain": drain,
     "pop3": pop3,
-    "logs": logs,
+    "logs": logs.figures,
     "rules": rules,
     "memory": memory,
     "starts": starts,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 
-from qserver.base import tai64n
 from qserver.base.errors import fatal
 from qserver.base.files import LOCK_OPEN
 from qserver.log import processor
-from qserver.log.trouble import insist, pause
+from qserver.log.finishing import SAFE, Finishing
+from qserver.log.trouble import insist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from qserver.log.script import Settings
 
 APPEND = LOCK_OPEN | os.O_CLOEXEC
-WRITTEN, SAFE = 0o644, 0o744
-"""Modes of a file that is being written, and of one that is safely on disk."""
+WRITTEN = 0o644
+"""Mode of a file that is being written."""
 SAFE_BIT = 0o100
 UNFINISHED = b".u"
-LABEL = 25
-"""Bytes of an external TAI64N label; old files are told apart by so many of their names."""
 WINDOW = 2000
 """Bytes below the size limit from which on the end of a line ends the file."""
 
@@ -35,19 +33,21 @@ WINDOW = 2000
 class LogDirectory:
     """An open log directory. While multilog runs, trouble with it makes it wait, so only `open` raises."""
 
-    __slots__ = ("_directory", "_env", "_fd", "_lock", "_name", "_settings", "size")
+    __slots__ = ("_directory", "_env", "_fd", "_finishing", "_lock", "_name", "_settings", "size")
 
     def __init__(self, name: bytes, settings: Settings, env: dict[str, str]) -> None:
         self._name = name
         self._settings = settings
         self._env = env
         self._directory = self._lock = self._fd = -1
+        self._finishing = Finishing(name, -1, settings.number)
         self.size = 0
         """Bytes in `current`."""
 
     def open(self, start: int) -> None:
         """Make and lock the directory, relative to the descriptor `start`, and take it up. Raises Die."""
         self._enter(start)
+        self._finishing = Finishing(self._name, self._directory, self._settings.number)
         self._take_lock()
         mode, size = self._stat(b"current")
         if mode & SAFE_BIT:
@@ -90,11 +90,11 @@ class LogDirectory:
         _remove(b"newstate")
         if self._stat(b"processed")[0] & SAFE_BIT:
             _remove(b"previous")
-            self._finish(b"processed", self._settings.finished)
+            self._finishing.finish(b"processed", self._settings.finished)
         else:
             _remove(b"processed")
-            self._finish(b"previous", UNFINISHED)
-        self._finish(b"current", UNFINISHED)
+            self._finishing.finish(b"previous", UNFINISHED)
+        self._finishing.finish(b"current", UNFINISHED)
 
     def _stat(self, name: bytes) -> tuple[int, int]:
         """Mode and size of a file; (0, 0) if there is none."""
@@ -117,6 +117,7 @@ class LogDirectory:
 
     def write(self, data: bytes | memoryview) -> None:
         """Append to `current`, rotating wherever a file is full."""
+        self._finishing.mind_trouble()
         rest = memoryview(data)
         while rest:
             if self.size >= self._settings.size:
@@ -139,54 +140,28 @@ class LogDirectory:
     def rotate(self) -> None:
         """Put `current` away, through the processor if there is one, and begin a new one."""
         name = self._name
+        self._finishing.wait()
         insist(b"unable to switch to " + name, os.fchdir, self._directory)
-        insist(b"unable to write %b/current to disk" % name, os.fsync, self._fd)
-        os.close(self._fd)
+        full = self._fd
+        if self._settings.processor is not None:
+            insist(b"unable to write %b/current to disk" % name, os.fsync, full)
         insist(b"unable to rename current to previous in directory " + name, os.rename, b"current", b"previous")
         self._fd = insist(b"unable to create %b/current" % name, os.open, b"current", APPEND, 0o600)
         self.size = 0
         insist(b"unable to set mode of %b/current" % name, os.fchmod, self._fd, WRITTEN)
-        insist(b"unable to set mode of %b/previous" % name, os.chmod, b"previous", SAFE)
         if self._settings.processor is None:
-            self._finish(b"previous", self._settings.finished)
-        else:
-            processor.process(name, self._settings.processor, self._env)
-            self._finish(b"processed", self._settings.finished)
-
-    def _finish(self, name: bytes, suffix: bytes) -> None:
-        """Give a full file its final name, and make room for the next one."""
-        links = insist(b"unable to stat %b/%b" % (self._name, name), _links, name)
-        if not links:
+            self._finishing.later(full, self._settings.finished)
             return
-        while links == 1:  # with two, a crash came between link and unlink
-            final = tai64n.label(tai64n.now()) + suffix
-            try:
-                os.link(name, final)
-                break
-            except OSError as error:
-                pause(b"unable to link to %b/%b" % (self._name, final), error)
-        insist(b"unable to remove %b/%b" % (self._name, name), os.unlink, name)
-        self._remove_oldest()
-
-    def _remove_oldest(self) -> None:
-        """Leave one old file fewer than the number that is to be kept."""
-        names = insist(b"unable to read " + self._name, os.listdir, b".")
-        old = sorted(name for name in names if name.startswith(b"@") and len(name) >= LABEL)
-        for name in old[: max(0, len(old) - self._settings.number + 1)]:
-            insist(b"unable to remove %b/%b" % (self._name, name), _remove_if_there, name)
+        os.close(full)
+        insist(b"unable to set mode of %b/previous" % name, os.chmod, b"previous", SAFE)
+        processor.process(name, self._settings.processor, self._env)
+        self._finishing.finish(b"processed", self._settings.finished)
 
     def close(self) -> None:
-        """Mark `current` as safely written."""
+        """Mark `current` as safely written, when what came before it is."""
+        self._finishing.wait()
         insist(b"unable to write %b/current to disk" % self._name, os.fsync, self._fd)
         insist(b"unable to set mode of %b/current" % self._name, os.fchmod, self._fd, SAFE)
-
-
-def _links(name: bytes) -> int:
-    """The file's number of links; 0 if there is no such file."""
-    try:
-        return os.stat(name).st_nlink
-    except FileNotFoundError:
-        return 0
 
 
 def _remove(name: bytes) -> None:
@@ -194,11 +169,4 @@ def _remove(name: bytes) -> None:
     try:
         os.unlink(name)
     except OSError:
-        pass
-
-
-def _remove_if_there(name: bytes) -> None:
-    try:
-        os.unlink(name)
-    except FileNotFoundError:
         pass

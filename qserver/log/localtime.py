@@ -46,7 +46,7 @@ class LocalTimes:
     def __init__(self) -> None:
         self._held = b""
         self._within = False
-        self._seconds: dict[int, bytes] = {}
+        self._seconds = _Seconds()
 
     def convert(self, block: bytes) -> bytes:
         """What can be said of the stream so far: all but digits at a line's start that may go on in the next block."""
@@ -85,24 +85,14 @@ class LocalTimes:
         del labels[LABEL :: LABEL + 1]
         del labels[::LABEL]
         numbers = struct.unpack(">" + count * "QI", binascii.unhexlify(labels))
-        seconds = self._seconds
-        for label in set(numbers[::2]).difference(seconds):
-            if not self._second(label):
-                return None
         parts: list[bytes | int] = [b""] * (3 * count)
-        parts[::3] = map(seconds.__getitem__, numbers[::2])
+        try:
+            parts[::3] = map(self._seconds.__getitem__, numbers[::2])
+        except KeyError:
+            return None
         parts[1::3] = numbers[1::2]
         parts[2::3] = map(rest_of, lines)
         return (b"%b%09d%b\n" * count) % tuple(parts)
-
-    def _second(self, label: int) -> bytes:
-        """`YYYY-MM-DD HH:MM:SS.` of a TAI64 label; nothing if it is not representable."""
-        found = self._seconds.get(label)
-        if found is None:
-            found = _text(label)
-            if found:
-                self._seconds[label] = found
-        return found
 
     def _line(self, line: bytes) -> bytes:
         """One line, or its start."""
@@ -111,8 +101,22 @@ class LocalTimes:
         rest = line[1:].lstrip(HEX)
         label = line[: len(line) - len(rest)]
         digits = label[1:]
-        second = self._second(int(digits[-24:-8] or b"0", 16))
-        return b"%b%09d%b" % (second, int(digits[-8:] or b"0", 16), rest) if second else line
+        try:
+            second = self._seconds[int(digits[-24:-8] or b"0", 16)]
+        except KeyError:
+            return line
+        return b"%b%09d%b" % (second, int(digits[-8:] or b"0", 16), rest)
+
+
+class _Seconds(dict[int, bytes]):
+    """TAI64 label → `YYYY-MM-DD HH:MM:SS.` in local time, worked out when first asked for; KeyError for no such time."""
+
+    def __missing__(self, label: int) -> bytes:
+        text = _text(label)
+        if not text:
+            raise KeyError(label)
+        self[label] = text
+        return text
 
 
 def _text(label: int) -> bytes:

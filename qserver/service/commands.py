@@ -10,8 +10,9 @@ from qserver.service import machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qserver.service.process import Process
-    from qserver.service.supervisor import Supervisor
 
 AS_COMMANDS: dict[int, bytes] = {
     signals.SIGTERM: b"dx",
@@ -44,14 +45,19 @@ MOST_BLOCKS = 64
 
 
 class Commands:
-    """Reads batches of commands and has the supervisor's processes carry them out; bytes that mean nothing are passed over."""
+    """Reads batches of commands from `fd` and has the processes carry them out; bytes that mean nothing are passed over.
 
-    __slots__ = ("_fd", "_group", "_supervisor", "_target")
+    `leave` is called for `x`; `log` is None where there is no log process.
+    """
 
-    def __init__(self, fd: int, supervisor: Supervisor) -> None:
+    __slots__ = ("_fd", "_group", "_leave", "_log", "_main", "_target")
+
+    def __init__(self, fd: int, main: Process, log: Process | None, leave: Callable[[], None]) -> None:
         self._fd = fd
-        self._supervisor = supervisor
-        self._target: Process | None = supervisor.main
+        self._main = main
+        self._log = log
+        self._leave = leave
+        self._target: Process | None = main
         """Whom the next command addresses; None where there is no log process."""
         self._group = False
         """Whether signals go to its process group."""
@@ -78,7 +84,7 @@ class Commands:
                 self._await_more()
 
     def _end_of_batch(self) -> None:
-        self._target, self._group = self._supervisor.main, False
+        self._target, self._group = self._main, False
 
     def _await_more(self) -> None:
         poller = select.poll()
@@ -90,9 +96,9 @@ class Commands:
             if byte in GROUPS:
                 self._group = GROUPS[byte]
             elif byte in b"Ll":
-                self._target = self._supervisor.main if byte == ord("l") else self._supervisor.log
+                self._target = self._main if byte == ord("l") else self._log
             elif byte == ord("x"):
-                self._supervisor.prepare_to_exit()
+                self._leave()
             elif self._target is not None:
                 self._address(self._target, byte)
 

@@ -18,7 +18,24 @@ from qserver.service.status import STOPPING as SHOWN_STOPPING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from qserver.service.supervisor import Supervisor
+    from typing import Protocol
+
+    from qserver.service.children import Children
+    from qserver.service.needs import Needs
+
+    class Owner(Protocol):
+        """What a process needs of its supervisor."""
+
+        name: str
+        exiting: bool
+        """The exit flag."""
+        children: Children
+        needs: Needs
+
+        def announce(self) -> None: ...
+
+        def close_pipe(self) -> None: ...
+
 
 PROG = "supervise"
 PAUSE = 1.0
@@ -35,7 +52,7 @@ TAKEN_OVER = {SHOWN_STARTING: ("start", STARTING), SHOWN_STOPPING: ("run", STOPP
 class Process:
     """`main` (start, run, finish, stop) or `log`. Every change of it is announced in the status file."""
 
-    def __init__(self, owner: Supervisor, kind: str, want: int) -> None:
+    def __init__(self, owner: Owner, kind: str, want: int) -> None:
         self._owner = owner
         self.kind = kind
         self.want = want

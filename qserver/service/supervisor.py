@@ -51,7 +51,7 @@ class Supervisor:
         self._detail = self._open_detail()
         self._control = self._fifo("control")
         self._control_writer = self._open("control", "write", place.SPEAK)
-        self._commands = Commands(self._control, self)
+        self._commands = Commands(self._control, self.main, self.log, self._prepare_to_exit)
         self.announce()
         self._ok = self._fifo("ok")
         self._poller = select.poll()
@@ -252,7 +252,7 @@ class Supervisor:
             self._drain = None
             self.log.happen(machine.WANT_DOWN)
 
-    def prepare_to_exit(self) -> None:
+    def _prepare_to_exit(self) -> None:
         """`x`: nothing is restarted from now on."""
         self.exiting = True
         for process in self.processes():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from qserver.base.signals import SIGCONT, SIGSTOP, SIGTERM
 from qserver.service import machine, needs, process
 from qserver.service.process import Process
+
+if TYPE_CHECKING:
+    from qserver.service.process import Owner as ProcessOwner
 from qserver.service.status import DOWN, ONCE, STATES, UP
-from qserver.service.supervisor import Supervisor
 
 WANTS = {UP: "u", DOWN: "d", ONCE: "o"}
 COMMANDS = {"u": machine.WANT_UP, "o": machine.WANT_ONCE, "d": machine.WANT_DOWN}
@@ -94,7 +96,7 @@ class Stage:
         monkeypatch.setattr(process, "time", self.clock)
         monkeypatch.setattr(os, "kill", lambda pid, number: self.signals.append((pid, number)))
         self.owner = Owner()
-        self.process = Process(cast(Supervisor, self.owner), kind, want)
+        self.process = Process(cast("ProcessOwner", self.owner), kind, want)
 
     def step(self, text: str) -> str:
         """Do one thing; returns `SCRIPT STATE WANT` as it is then."""
