@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import threading
@@ -95,6 +96,6 @@ def test_where_no_thread_is_to_be_had(place: Path, monkeypatch: pytest.MonkeyPat
     def none(*_args: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(finishing._thread, "start_new_thread", none)
+    monkeypatch.setattr(_thread, "start_new_thread", none)
     begin(place)
     assert [path.name[0] for path in place.iterdir()] == ["@"]

@@ -34,7 +34,10 @@ def children(process: psutil.Process) -> dict[str, psutil.Process]:
     """By the name of the program."""
     found = {}
     for child in process.children():
-        words = [word for word in child.cmdline() if not word.startswith("-")]
+        try:
+            words = [word for word in child.cmdline() if not word.startswith("-")]
+        except psutil.Error:  # it has ended meanwhile
+            continue
         found[next((os.path.basename(word) for word in words if "python" not in word), "")] = child
     return found
 
