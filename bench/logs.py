@@ -56,7 +56,7 @@ def figures(plan: Plan) -> Figures:
             ("multilog with four patterns, disk", patterns, plain, size, disk, None),
             ("tai64n", ["tai64n"], plain, size, disk, 1.5),
             ("tai64nlocal", ["tai64nlocal"], stamped, stamped_size, disk, 1.2),
-            ("tai64nlocal with TZ", ["tai64nlocal"], stamped, stamped_size, disk, 1.2),
+            ("tai64nlocal with TZ", ["tai64nlocal"], stamped, stamped_size, disk, None),
         ):
             zone = {"TZ": "Europe/Berlin"} if name.endswith(" TZ") else {}
             with _places(top) as (here, there):
