@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qserver.service import sockets
-from tests.service.services import Service, supervised
+from tests.service.services import Service, is_gone, supervised
 from tests.service.test_svscan import scanned
 from tests.support import BIN, environment, ours, peer, wait_for
 
@@ -47,6 +47,12 @@ def call(port: int) -> int:
         return int(client.makefile().readline())
 
 
+def kill(pid: int) -> None:
+    """It is gone when this returns, and accepts nothing more."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(pid))
+
+
 def port_of(service: Service, line: int = 0) -> int:
     return int(service.read("here").splitlines()[1 + line].split()[2])
 
@@ -62,7 +68,7 @@ def test_the_backlog_outlives_the_service(service: Service) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as waiting:
             service.svc("u")
             assert int(waiting.makefile().readline()) == service.up()
-        os.kill(service.up(), signal.SIGKILL)
+        kill(service.up())
         assert call(port) == service.up()
     assert service.read("here").splitlines()[0] == "greeter"
     assert service.messages() == []
@@ -208,7 +214,7 @@ def test_supervise_passes_on_what_systemd_hands_it(service: Service, handed: lis
         lines = service.read("here").splitlines()
         assert lines[0] == "smtp unknown mine"
         assert [port_of(service, n) for n in range(2)] == [one.getsockname()[1] for one in handed[:2]]
-        os.kill(service.up(), signal.SIGKILL)
+        kill(service.up())
         assert call(handed[0].getsockname()[1]) == service.up()
     finally:
         process.terminate()
@@ -230,7 +236,7 @@ def test_svscan_gives_each_service_the_sockets_of_its_name(tmp_path: Path, hande
         assert none.read("fds").endswith("\nx\n")
         assert "socket:" not in none.read("fds")
         for pid in [web.up(), *supervise_pids(process.pid)]:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         wait_for(lambda: web.is_supervised())
         assert call(ports[1]) == web.up()
     finally:
