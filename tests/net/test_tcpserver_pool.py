@@ -424,7 +424,7 @@ def test_no_cell_is_lost_whoever_dies(tmp_path: Path, program: tuple[str, ...]) 
         wait_for(lambda: statuses(server)[-1] == 0)
         seen = statuses(server)
         assert max(seen) == limit
-        assert all(abs(a - b) <= 1 for a, b in pairwise(seen)), "0: one died before it could say that it had begun"
+        assert all(abs(a - b) <= 2 for a, b in pairwise(seen)), "2: one died after it had begun and before it could say so"
         assert "bug" not in server.log()
 
 
