@@ -134,6 +134,18 @@ class Cdb:
             found += [key for key, position in zip(numbers[::2], numbers[1::2], strict=True) if position]
         return found
 
+    def distances(self) -> list[int]:
+        """How far from the place it belongs to each key is found, table by table."""
+        found: list[int] = []
+        for h in range(256):
+            slots = self._header[h * 2 + 1]
+            table, _ = self._table(h, slots)
+            for slot in range(slots):
+                key, position = self._pair(table + slot * 8)
+                if position:
+                    found.append((slot - (key >> 8)) % slots)
+        return found
+
     def _table(self, h: int, slots: int) -> tuple[int, int]:
         """Where the hash table of these hashes begins and ends."""
         table = self._header[(h & 255) * 2]

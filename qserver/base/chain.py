@@ -216,13 +216,15 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def execute(argv: list[str], env: dict[str, str], prog: str, path: str | None = None) -> NoReturn:
-    """Become the program argv[0] with environment `env`; `path` is the PATH to search (None: env's, else the default).
+def execute(
+    argv: list[str], env: dict[str, str], prog: str, path: str | None = None, name: str | None = None
+) -> NoReturn:
+    """Become the program `name` (None: argv[0]) with environment `env`; `path` is the PATH to search (None: env's).
 
     Raises Die `PROG: fatal: unable to run NAME: ERRTEXT`, 111, when that cannot be.
     """
     try:
-        file = find(argv[0], env.get("PATH") if path is None else path)
+        file = find(argv[0] if name is None else name, env.get("PATH") if path is None else path)
         own = None if env.get("QSERVER_EXEC") == "1" else own_command(file)
         if own is not None:
             run_own(own, argv, env)
