@@ -9,6 +9,7 @@ from qserver.base.errors import error_text
 from qserver.base.files import write_all
 from qserver.base.getopt import scan_number
 from qserver.net import ident
+from qserver.net.names import has_address, name_of
 from qserver.net.rules import look_up
 from qserver.net.visitor import endpoint
 
@@ -108,10 +109,10 @@ class Reception:
         options = self._options
         visitor.local_host = options.local_name
         if options.local_name is None:
-            visitor.local_host = _name_of(resolver, visitor.local_ip)
+            visitor.local_host = name_of(resolver, visitor.local_ip)
         if options.names:
-            host = _name_of(resolver, visitor.ip)
-            if host is not None and (not options.paranoid or _has_address(resolver, host, visitor.ip)):
+            host = name_of(resolver, visitor.ip)
+            if host is not None and (not options.paranoid or has_address(resolver, host, visitor.ip)):
                 visitor.host = host
 
     def _decide(self, rules: str, visitor: Visitor, sessions_before: Callable[[], int]) -> Decision:
@@ -134,26 +135,3 @@ class Reception:
                 if most and sessions_before() >= most:
                     return Decision(False, [], f" ip connection limit:{most} exceeded")
         return Decision(True, settings)
-
-
-def _name_of(resolver: Resolver, ip: str) -> str | None:
-    """The first name of an address; None where there is none or nobody says."""
-    from qserver.net.lookup import DnsTemporary
-
-    try:
-        names = resolver.ptr(ip)
-    except DnsTemporary:
-        return None
-    return os.fsdecode(names[0]) if names else None
-
-
-def _has_address(resolver: Resolver, name: str, ip: str) -> bool:
-    """Whether the address is one of the name's."""
-    from qserver.net.addresses import parse
-    from qserver.net.lookup import DnsTemporary
-
-    try:
-        found = resolver.addresses(name, _socket.AF_INET6 if ":" in ip else _socket.AF_INET)
-    except DnsTemporary:
-        return False
-    return parse(ip) in map(parse, found)

@@ -141,7 +141,8 @@ def test_recordio_is_the_c_program(tmp_path: Path, data: bytes) -> None:
             done = subprocess.run(words, stdin=source, capture_output=True, timeout=20)
         said = [line.partition(b" ")[2] for line in done.stderr.splitlines()]
         told_in = [line for line in said if line[:1] == b"<"]
-        told_out = b"".join(line[2:-1] + b"\n" * (line[-1:] == b" ") for line in said if line[:1] == b">" and line != b"> [EOF]")
+        out = [line for line in said if line[:1] == b">" and line != b"> [EOF]"]
+        told_out = b"".join(line[2:-1] + b"\n" * (line[-1:] == b" ") for line in out)
         results.append((done.returncode, done.stdout, told_in, told_out))  # how output is cut is a matter of time
     assert results[0] == results[1]
     assert results[0][1] == data + b"end\n"
