@@ -1,7 +1,7 @@
 """NAME
     tcpserver - accept TCP connections and run a program for each (ucspi-tcp)
 SYNOPSIS
-    tcpserver [ --exec ] [ --reuseport ] [ --sessions n ] [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ]
+    tcpserver [ --exec ] [ --proxy ] [ --reuseport ] [ --sessions n ] [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ]
               [ -B banner ] [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ]
               host port program [ arg ... ]
 DESCRIPTION
@@ -26,6 +26,8 @@ OPTIONS
     -o -O         leave IP options, or switch them off (default)
     -d -D         delay small packets (default), or do not
     --exec        start a process for every connection, even if program is ours
+    --proxy       every peer that the rules allow speaks the PROXY protocol (version 1 or 2) first; a rule with the setting
+                  PROXY says so of single peers
     --reuseport   share the port with other servers that do so
     --sessions n  replace a worker after n sessions (100)
 ENVIRONMENT
@@ -39,6 +41,7 @@ DIAGNOSTICS
     With -v: status: N/LIMIT after every accept and end; pid PID from IP; ok or deny PID LOCALHOST:LOCALIP:LOCALPORT
     REMOTEHOST:REMOTEIP:REMOTEINFO:REMOTEPORT; end PID status STATUS, the raw wait status (exit code * 256, or a signal).
     drop: (110) unable to read: FILE      the rules; the connection is closed
+    drop: (110) bad PROXY header from: IP
     drop: (111) unable to accept          no descriptors are left; the connection waits, the worker tries again in a second
     drop: (111) unable to fork            the connection is closed (said by the master: it tries again in a second)
     fatal: (111) unable to run: PROGRAM   for one connection; the server goes on

@@ -27,7 +27,7 @@ class Options:
     __slots__ = (
         "always_exec", "backlog", "banner", "family", "gid", "host", "info", "info_timeout", "interface", "keep_ip_options",
         "level", "limit", "local_name", "most_per_address", "names", "no_delay", "paranoid", "port", "print_address",
-        "program", "reuse_port", "rules", "rules_may_miss", "sessions", "uid",
+        "program", "proxy", "reuse_port", "rules", "rules_may_miss", "sessions", "uid",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,6 +51,7 @@ class Options:
         self.no_delay = False
         self.always_exec = False
         self.reuse_port = False
+        self.proxy = False
         self.sessions = MOST_SESSIONS
         self.most_per_address: int | None = None
         self.host = ""
@@ -59,7 +60,7 @@ class Options:
 
     def blocking_look_ups(self) -> bool:
         """Whether a worker may have to wait for somebody before it can start the program."""
-        return self.names or self.info or self.local_name is None
+        return self.names or self.info or self.local_name is None or self.proxy
 
     def counts_addresses(self) -> bool:
         """Whether the sessions of an address may have to be counted: MAXCONIP from the environment or a rule."""
@@ -80,7 +81,9 @@ SHORT: dict[str, tuple[str, object]] = {
 """Letters without argument: what they set."""
 WITH_TEXT = {"x": "rules", "l": "local_name", "I": "interface"}
 WITH_NUMBER = {"c": "limit", "b": "backlog", "u": "uid", "g": "gid", "t": "info_timeout"}
-LONG: dict[str, tuple[str, object]] = {"--exec": ("always_exec", True), "--reuseport": ("reuse_port", True)}
+LONG: dict[str, tuple[str, object]] = {
+    "--exec": ("always_exec", True), "--proxy": ("proxy", True), "--reuseport": ("reuse_port", True),
+}  # fmt: skip
 LONG_WITH_NUMBER = {"--sessions": "sessions"}
 
 

@@ -10,7 +10,7 @@ from qserver.base.files import write_all
 from qserver.base.getopt import scan_number
 from qserver.net import ident
 from qserver.net.names import has_address, name_of
-from qserver.net.rules import look_up
+from qserver.net.rules import look_up, open_rules
 from qserver.net.visitor import endpoint
 
 TYPE_CHECKING = False
@@ -26,14 +26,14 @@ DROPPED = 110
 DENIED = 100
 TROUBLE = 111
 NOT_FOR_PROGRAMS = ("PROXY",)
-"""Settings that speak to the server; the place of the PROXY protocol is before `Reception.examine`."""
+"""Settings that speak to the server."""
 
 
 class Dropped(Exception):
     """The connection is given up before the rules have decided: exit `code`, and what the log says after `drop:`."""
 
-    def __init__(self, code: int, doing: str, error: OSError) -> None:
-        super().__init__(f"({code}) {doing}: {error_text(error)}")
+    def __init__(self, code: int, doing: str, error: OSError | None = None) -> None:
+        super().__init__(f"({code}) {doing}" + (f": {error_text(error)}" if error is not None else ""))
         self.code = code
 
 
@@ -64,6 +64,35 @@ class Reception:
 
             self._resolver = Resolver(env)
 
+    def unwrap(self, visitor: Visitor) -> None:
+        """Where the visitor is a proxy, learn from its header who the client is. Raises Dropped."""
+        if not self._is_proxy(visitor.ip):
+            return
+        from qserver.net import proxy
+
+        try:
+            ends = proxy.receive(visitor.fd)
+        except proxy.BadHeader:
+            raise Dropped(DROPPED, f"bad PROXY header from: {visitor.ip}") from None
+        visitor.silent = ends.is_check
+        if ends.there is not None and ends.here is not None:
+            visitor.replace(ends.there, ends.here)
+
+    def _is_proxy(self, ip: str) -> bool:
+        """By --proxy, or by a rule for its address."""
+        rules, every = self._options.rules, self._options.proxy
+        if rules is None:
+            return every
+        try:
+            if not every and not open_rules(rules).speaks_of_proxies:
+                return False
+            rule = look_up(rules, ip, None, None)
+        except OSError as error:  # if it is trouble, `examine` says so
+            return every and isinstance(error, FileNotFoundError) and self._options.rules_may_miss
+        if rule is None or rule.deny:
+            return every and rule is None
+        return every or any(name in NOT_FOR_PROGRAMS for name, _ in rule.settings)
+
     def examine(self, visitor: Visitor, listener: Listener, sessions_before: Callable[[], int]) -> Decision:
         """Whether and how to serve; fills in the visitor. `sessions_before` counts older ones of his address.
 
@@ -89,6 +118,8 @@ class Reception:
     def _prepare(self, visitor: Visitor, listener: Listener) -> None:
         """IP options off, the local address."""
         kill_options = not self._options.keep_ip_options and not visitor.is_v6
+        if visitor.proxied:
+            return
         if listener.local is not None:
             visitor.local_ip, visitor.local_port = listener.local
             if not kill_options:

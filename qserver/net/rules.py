@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DENY = b"D"
 SETTING = b"+"
+PROXY = b"+PROXY="
 NETWORK_4 = b"_"
 NETWORK_6 = b"^"
 DOT = 0x2E
@@ -40,7 +41,7 @@ class Rule:
 class Rules:
     """A rules file, open. Methods raise OSError where the file is not a cdb."""
 
-    __slots__ = ("_cdb", "_filter", "_mask", "_sizes")
+    __slots__ = ("_cdb", "_filter", "_mask", "_sizes", "speaks_of_proxies")
 
     def __init__(self, cdb: Cdb) -> None:
         """See which hashes occur, and which sizes of the keys of networks, so that few keys have to be tried.
@@ -54,7 +55,10 @@ class Rules:
         for h in hashes:
             self._filter[h & self._mask] = 1
         self._sizes: dict[bytes, set[int]] = {NETWORK_4: set(), NETWORK_6: set()}
-        for key, _ in cdb.records():
+        self.speaks_of_proxies = False
+        """A rule has the setting PROXY."""
+        for key, data in cdb.records():
+            self.speaks_of_proxies |= PROXY in data
             if key[:1] in self._sizes and len(key) > 1:
                 self._sizes[key[:1]].add(len(key))
 

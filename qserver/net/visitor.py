@@ -14,7 +14,9 @@ MAPPED = "::ffff:"
 class Visitor:
     """Addresses and ports as text, as logs and environments have them; names that are None are unknown."""
 
-    __slots__ = ("fd", "host", "info", "ip", "is_v6", "local_host", "local_ip", "local_port", "port", "scope")
+    __slots__ = (
+        "fd", "host", "info", "ip", "is_v6", "local_host", "local_ip", "local_port", "port", "proxied", "scope", "silent",
+    )  # fmt: skip
 
     def __init__(self, fd: int, peer: tuple[Any, ...]) -> None:
         """`peer` is the address that accept gave."""
@@ -26,6 +28,18 @@ class Visitor:
         self.local_host: str | None = None
         self.host: str | None = None
         self.info: str | None = None
+        self.proxied = False
+        """A proxy has said who it is; the local address too is what the proxy said."""
+        self.silent = False
+        """A health check, of which the log does not speak."""
+
+    def replace(self, there: tuple[str, str], here: tuple[str, str]) -> None:
+        """The ends, (ip, port), that a proxy tells of."""
+        self.ip, self.port = there
+        self.local_ip, self.local_port = here
+        self.is_v6 = ":" in self.ip
+        self.scope = 0
+        self.proxied = True
 
 
 def endpoint(address: tuple[Any, ...]) -> tuple[str, str, int]:

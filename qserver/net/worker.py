@@ -82,6 +82,14 @@ class Worker:
             return None
         return Visitor(fd, peer)
 
+    def _unwrap(self, visitor: Visitor) -> Dropped | None:
+        """Who the client of a proxy is; or why it is dropped."""
+        try:
+            self._reception.unwrap(visitor)
+        except Dropped as dropped:
+            return dropped
+        return None
+
     def _begin(self, visitor: Visitor, cell: int) -> bool:
         """Count the session. False: the address has as many as it may have, and is refused."""
         board = self._board
@@ -94,7 +102,7 @@ class Worker:
                 self._log.complain("warning", f"ip connection limit of {most} exceeded for: {visitor.ip}")
                 return False
             board.begin(cell, visitor.ip)
-            if self._log.verbose:
+            if self._log.verbose and not visitor.silent:
                 self._log.status(board.sessions())
         return True
 
@@ -112,10 +120,10 @@ class Worker:
             self._board.set_state(cell, FREE)
             return True
 
-    def _end(self, cell: int, pid: int, status: int, state: bytes) -> None:
-        """The session is over: the cell takes `state`."""
+    def _end(self, cell: int, pid: int, status: int, state: bytes, told: bool) -> None:
+        """The session is over: the cell takes `state`. `told`: the log is to hear of it."""
         board = self._board
-        if not self._log.verbose:
+        if not told:
             board.set_state(cell, state)
             return
         with board.lock:
@@ -175,30 +183,34 @@ class Server(Worker):
 
     def _serve(self, visitor: Visitor, listener: Listener) -> None:
         """One session from its first to its last log line."""
+        dropped = self._unwrap(visitor)
         if not self._begin(visitor, self._cell):
             os.close(visitor.fd)
             return
         self._ask_for_workers()
-        if self._log.verbose:
+        told = self._log.verbose and not visitor.silent
+        if told:
             self._log.pid(self.pid, visitor.ip)
         self._site.titles.busy(visitor.ip)
-        code = self._session(visitor, listener)
+        code = self._session(visitor, listener, dropped)
         try:
             os.close(visitor.fd)
         except OSError:  # the program did
             pass
         self._restore()
         self._left -= 1
-        self._end(self._cell, self.pid, code << 8, IDLE if self._left > 0 else FREE)
+        self._end(self._cell, self.pid, code << 8, IDLE if self._left > 0 else FREE, told)
 
-    def _session(self, visitor: Visitor, listener: Listener) -> int:
+    def _session(self, visitor: Visitor, listener: Listener, trouble: Dropped | None) -> int:
         """Reception and program; returns the exit code."""
         try:
+            if trouble is not None:
+                raise trouble
             decision = self._reception.examine(visitor, listener, self._sessions_before(visitor))
         except Dropped as dropped:
             self._log.complain("drop", str(dropped))
             return dropped.code
-        if self._log.verbose:
+        if self._log.verbose and not visitor.silent:
             self._log.verdict("ok" if decision.allowed else "deny", self.pid, visitor, decision.note)
         if not decision.allowed:
             return DENIED
@@ -237,13 +249,15 @@ class Server(Worker):
 class Starter(Worker):
     """Starts a process for each session and goes on accepting."""
 
-    __slots__ = ("_cell", "_full", "_program", "_sessions", "_wake_up")
+    __slots__ = ("_cell", "_full", "_program", "_sessions", "_silent", "_wake_up")
 
     def __init__(self, site: Site, cell: int, program: Forked | Spawned) -> None:
         super().__init__(site)
         self._program = program
         self._cell = cell
         self._sessions: dict[int, int] = {}  # pid → cell
+        self._silent: set[int] = set()
+        """Those of which the log does not speak."""
         self._wake_up = signals.WakeUp((signals.SIGCHLD,))
         signals.ignore(signals.SIGPIPE)
         self._poll.register(self._wake_up.fileno(), select.EPOLLIN)
@@ -286,53 +300,58 @@ class Starter(Worker):
     def _serve(self, visitor: Visitor, listener: Listener) -> None:
         """Begin a session; it is over here when the program runs."""
         cell = self._cell
+        dropped = self._unwrap(visitor)
         if self._begin(visitor, cell):
             self._cell = NOWHERE
             if self._site.grows:
                 self._ask_for_workers()
                 self._site.titles.busy(visitor.ip)
-            self._receive(visitor, listener, cell)
+            self._receive(visitor, listener, cell, dropped)
             if self._site.grows:
                 self._site.titles.idle()
         os.close(visitor.fd)
 
-    def _receive(self, visitor: Visitor, listener: Listener, cell: int) -> None:
+    def _receive(self, visitor: Visitor, listener: Listener, cell: int, trouble: Dropped | None) -> None:
         """Reception, and the program's start."""
-        verbose = self._log.verbose
+        told = self._log.verbose and not visitor.silent
         try:
+            if trouble is not None:
+                raise trouble
             decision = self._reception.examine(visitor, listener, lambda: self._board.sessions_before(cell, visitor.ip))
         except Dropped as dropped:
-            if verbose:
+            if told:
                 self._log.pid(self.pid, visitor.ip)
             self._log.complain("drop", str(dropped))
-            self._leave(cell, self.pid, dropped.code << 8)
+            self._leave(cell, self.pid, dropped.code << 8, told)
             return
         if decision.allowed:
             self._start_program(visitor, cell, environ.for_visitor(self._start, visitor, decision.settings))
             return
-        if verbose:
+        if told:
             self._log.pid(self.pid, visitor.ip)
             self._log.verdict("deny", self.pid, visitor, decision.note)
-        self._leave(cell, self.pid, DENIED << 8)
+        self._leave(cell, self.pid, DENIED << 8, told)
 
     def _start_program(self, visitor: Visitor, cell: int, env: dict[str, str]) -> None:
-        trouble = None
+        trouble, told = None, self._log.verbose and not visitor.silent
         try:
             pid = self._program.start(visitor.fd, env)
         except OSError as error:
             trouble, pid = error, self.pid
         if trouble is not None and trouble.errno in NO_PROCESS:
             self._log.complain("drop", f"({TROUBLE}) unable to fork", trouble)
-            self._leave(cell, None, 0)
+            self._leave(cell, None, 0, told)
             return
-        if self._log.verbose:
+        if told:
             self._log.pid(pid, visitor.ip)
             self._log.verdict("ok", pid, visitor)
         if trouble is not None:
             self._log.complain("fatal", f"({TROUBLE}) unable to run: {self._program.argv[0]}", trouble)
-            self._leave(cell, self.pid, TROUBLE << 8)
+            self._leave(cell, self.pid, TROUBLE << 8, told)
             return
         self._sessions[pid] = cell
+        if visitor.silent:
+            self._silent.add(pid)
         self._board.set_program(cell, pid)
 
     def _reap(self, flags: int) -> None:
@@ -343,10 +362,15 @@ class Starter(Worker):
                 return
             cell = self._sessions.pop(pid, None)
             if cell is not None:
-                self._leave(cell, pid, status)
+                told = self._log.verbose and pid not in self._silent
+                self._silent.discard(pid)
+                self._leave(cell, pid, status, told)
 
-    def _leave(self, cell: int, pid: int | None, status: int) -> None:
-        """The session is over; its cell is this worker's next one, or free for all. `pid` None: no `end` line."""
+    def _leave(self, cell: int, pid: int | None, status: int, told: bool) -> None:
+        """The session is over; its cell is this worker's next one, or free for all.
+
+        `told`: the log is to hear of it; `pid` None: no `end` line.
+        """
         board = self._board
         with board.lock:
             was_full = FREE not in board.states()
@@ -354,7 +378,7 @@ class Starter(Worker):
                 self._cell = cell
                 board.assign(cell, self.pid)
             board.set_state(cell, IDLE if self._cell == cell else FREE)
-            if self._log.verbose:
+            if told:
                 if pid is not None:
                     self._log.end(pid, status)
                 if not self._site.is_orphan():
