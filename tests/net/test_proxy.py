@@ -50,7 +50,8 @@ BAD_LINES = [
     b"PROXY\r\n", b"PROXY \r\n", b"PROXY TCP4\r\n", b"PROXY TCP4 192.0.2.9 198.51.100.1 4711\r\n", V1[:-2] + b" x\r\n",
     V1[:-2] + b"\n", V1.replace(b"TCP4", b"TCP5"), V1.replace(b"TCP4", b"TCP6"), V1.replace(b"4711", b"65536"),
     V1.replace(b"4711", b"-1"), V1.replace(b"4711", b"04711"), V1.replace(b" 192", b"  192"),
-    V1.replace(b"192.0.2.9", b"192.0.2"), V1.replace(b"192.0.2.9", b"\xff"), b"PROXY UNKNOWN" + b"x" * 100 + b"\r\n", b"proxy tcp4 1.2.3.4 1.2.3.4 1 2\r\n",
+    V1.replace(b"192.0.2.9", b"192.0.2"), V1.replace(b"192.0.2.9", b"\xff"), b"PROXY UNKNOWN" + b"x" * 100 + b"\r\n",
+    b"proxy tcp4 1.2.3.4 1.2.3.4 1 2\r\n",
 ]  # fmt: skip
 
 
