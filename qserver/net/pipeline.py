@@ -6,12 +6,14 @@ import os
 
 from qserver.base import chain
 from qserver.base.errors import fatal
+from qserver.base.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
 HERE = "0"
+BLOCK = 65536
 
 
 def operand(argv: list[str], at: int, default: str) -> str:
@@ -22,6 +24,11 @@ def operand(argv: list[str], at: int, default: str) -> str:
 def client(host: str, port: str, *program: str) -> list[str]:
     """The command line that connects."""
     return ["tcpclient", "-RHl0", "--", host, port, *program]
+
+
+def tls_client(letters: str, options: list[str], host: str, port: str, *program: str) -> list[str]:
+    """The command line that connects with TLS."""
+    return ["sslclient", letters, *options, "--", host, port, *program]
 
 
 def become(prog: str, argv: list[str], env: dict[str, str]) -> NoReturn:
@@ -45,6 +52,30 @@ def show(prog: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     output = reader(prog, argv, env)
     os.dup2(output, 0)
     chain.execute(["cat", "-v"], env, prog)
+
+
+def print_page(prog: str, argv: list[str], env: dict[str, str]) -> int:
+    """Start a client that fetches a page, and print the body. Raises Die."""
+    output = reader(prog, argv, env)
+    try:
+        print_body(output)
+    except OSError as error:
+        raise fatal(prog, "(111) unable to write", error, unknown=None) from error
+    return 0
+
+
+def print_body(fd: int) -> None:
+    """The lines after the first empty one that are not empty. Raises OSError."""
+    within, line = False, b""
+    while block := os.read(fd, BLOCK):
+        *lines, line = (line + block).split(b"\n")
+        if not within and b"" in lines:
+            lines = lines[lines.index(b"") :]
+            within = True
+        if within:
+            write_all(1, b"".join(text + b"\n" for text in lines if text))
+    if within and line:
+        write_all(1, line + b"\n")
 
 
 DELCR = "exec delcr <&6"

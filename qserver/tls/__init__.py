@@ -1,1 +1,1 @@
-"""TLS: contexts and the relay."""
+"""TLS: contexts, the pump between an encrypted socket and two descriptors, certificates as mod_ssl variables."""
