@@ -1,4 +1,4 @@
-"""The options of tcpserver (ucspi 5, 12)."""
+"""The options of tcpserver and sslserver (ucspi 5, 6, 12)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ class Options:
     """What the command line and the environment ask for."""
 
     __slots__ = (
-        "always_exec", "backlog", "banner", "family", "gid", "host", "info", "info_timeout", "interface", "keep_ip_options",
-        "level", "limit", "local_name", "most_per_address", "names", "no_delay", "paranoid", "port", "print_address",
-        "program", "proxy", "reuse_port", "rules", "rules_may_miss", "sessions", "uid",
+        "always_exec", "backlog", "banner", "family", "gid", "host", "info", "info_timeout", "interface", "ip_rules",
+        "keep_ip_options", "level", "limit", "local_name", "most_per_address", "names", "no_delay", "paranoid", "port",
+        "print_address", "program", "proxy", "reuse_port", "rules", "rules_may_miss", "sessions", "uid", "unreadable",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.ip_rules: str | None = None
+        """Looked up first, with the address alone (sslserver -y)."""
+        self.unreadable = "drop"
+        """The class of the message about rules that cannot be read."""
         self.level = ERRORS
         self.limit = 40
         self.rules: str | None = None
@@ -64,7 +68,7 @@ class Options:
 
     def counts_addresses(self) -> bool:
         """Whether the sessions of an address may have to be counted: MAXCONIP from the environment or a rule."""
-        return self.rules is not None or self.most_per_address is not None
+        return self.rules is not None or self.ip_rules is not None or self.most_per_address is not None
 
 
 SHORT: dict[str, tuple[str, object]] = {
@@ -87,31 +91,54 @@ LONG: dict[str, tuple[str, object]] = {
 LONG_WITH_NUMBER = {"--sessions": "sessions"}
 
 
-def parse(argv: list[str], env: Mapping[str, str]) -> Options:
-    """Options, host, port and program of a command line; `argv[0]` is the server's name.
+class Syntax:
+    """How a server is called: its name, its letters and what they set."""
+
+    __slots__ = ("flags", "letters", "name", "numbers", "synopsis", "texts")
+
+    def __init__(
+        self, name: str, synopsis: str, letters: str, flags: dict[str, tuple[str, object]], texts: dict[str, str],
+        numbers: dict[str, str],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.synopsis = synopsis
+        self.letters = letters
+        self.flags = flags
+        self.texts = texts
+        self.numbers = numbers
+
+    def usage(self) -> str:
+        """The line for a wrong call."""
+        return f"{self.name}: usage: {self.synopsis}"
+
+
+TCPSERVER = Syntax("tcpserver", SYNOPSIS, LETTERS, SHORT, WITH_TEXT, WITH_NUMBER)
+
+
+def parse(argv: list[str], env: Mapping[str, str], syntax: Syntax = TCPSERVER, options: Options | None = None) -> Options:
+    """Options, host, port and program of a command line; `argv[0]` is the server's name. `options` has the defaults.
 
     Raises Die 100 for a wrong call; its text is empty where -q asks for silence.
     """
-    options = Options()
+    options = options or Options()
     given = env.get("MAXCONIP")
     options.most_per_address = None if given is None else scan_number(given)
     options.sessions = max(1, scan_number(env.get("QSERVER_WORKER_SESSIONS", ""), MOST_SESSIONS))
-    usage = f"tcpserver: usage: {SYNOPSIS}"
-    found, words = getopt(_take_long(argv, options, usage), LETTERS, usage)
+    found, words = getopt(_take_long(argv, options, syntax), syntax.letters, syntax.usage())
     for letter, argument in found:
-        _apply(options, letter, argument, env)
+        _apply(options, letter, argument, env, syntax)
     if not words or not words[0] or len(words) < 2:
-        raise wrong_call(options)
+        raise wrong_call(options, syntax)
     options.host, options.port, *options.program = words
     return options
 
 
-def wrong_call(options: Options) -> Die:
+def wrong_call(options: Options, syntax: Syntax = TCPSERVER) -> Die:
     """The exception for missing operands; to be raised."""
-    return Die("" if options.level == QUIET else f"tcpserver: usage: {SYNOPSIS}", 100)
+    return Die("" if options.level == QUIET else syntax.usage(), 100)
 
 
-def _take_long(argv: list[str], options: Options, usage: str) -> list[str]:
+def _take_long(argv: list[str], options: Options, syntax: Syntax) -> list[str]:
     """Take the long options, which stand before the short ones; returns argv without them. Raises Die."""
     at = 1
     while at < len(argv):
@@ -121,7 +148,7 @@ def _take_long(argv: list[str], options: Options, usage: str) -> list[str]:
         elif word in LONG_WITH_NUMBER:
             at += 1
             if at == len(argv):
-                raise Die(f"tcpserver: option requires an argument -- {word[2:]}\n{usage}", 100)
+                raise Die(f"{syntax.name}: option requires an argument -- {word[2:]}\n{syntax.usage()}", 100)
             setattr(options, LONG_WITH_NUMBER[word], max(1, scan_number(argv[at])))
         else:
             break
@@ -129,13 +156,13 @@ def _take_long(argv: list[str], options: Options, usage: str) -> list[str]:
     return [argv[0], *argv[at:]]
 
 
-def _apply(options: Options, letter: str, argument: str, env: Mapping[str, str]) -> None:
-    if letter in SHORT:
-        setattr(options, *SHORT[letter])
-    elif letter in WITH_TEXT:
-        setattr(options, WITH_TEXT[letter], argument)
-    elif letter in WITH_NUMBER:
-        setattr(options, WITH_NUMBER[letter], scan_number(argument))
+def _apply(options: Options, letter: str, argument: str, env: Mapping[str, str], syntax: Syntax) -> None:
+    if letter in syntax.flags:
+        setattr(options, *syntax.flags[letter])
+    elif letter in syntax.texts:
+        setattr(options, syntax.texts[letter], argument)
+    elif letter in syntax.numbers:
+        setattr(options, syntax.numbers[letter], scan_number(argument))
     elif letter == "B":
         options.banner = os.fsencode(argument)
     elif letter == "U":

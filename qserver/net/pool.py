@@ -18,11 +18,20 @@ from qserver.net.worker import SPARE, Server, Starter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from collections.abc import Callable
+    from typing import NoReturn, Protocol
 
     from qserver.net.bindings import Listener
     from qserver.net.options import Options
     from qserver.net.programs import Program
+
+    class Runs(Protocol):
+        """A worker."""
+
+        def run(self) -> None: ...
+
+    Make = Callable[[Site, int], Runs]
+    """A worker for a site and a cell, made in its own process."""
 
 START_WITH = 4
 """Workers ready when there were too few."""
@@ -37,13 +46,17 @@ FIRST_UNKNOWN = -2
 
 
 class Pool:
-    """The master's knowledge: its workers, and the sessions of dead workers whose programs still run."""
+    """The master's knowledge: its workers, and the sessions of dead workers whose programs still run.
 
-    __slots__ = ("_adopted", "_next", "_pause_until", "_poll", "_program", "_site", "_wake_up", "_workers")
+    `exclusive`: a worker has its cell for life and serves one session at a time.
+    """
 
-    def __init__(self, site: Site, program: Program) -> None:
+    __slots__ = ("_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_site", "_wake_up", "_workers")
+
+    def __init__(self, site: Site, make: Make, *, exclusive: bool) -> None:
         self._site = site
-        self._program = program
+        self._make = make
+        self._exclusive = exclusive
         self._next = FIRST_UNKNOWN
         self._workers: dict[int, int] = {}  # pid → the number that stood for it before
         self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
@@ -86,7 +99,7 @@ class Pool:
         states = self._site.board.states()
         if FREE not in states:
             return False
-        if not isinstance(self._program, Called) and not self._site.grows:
+        if not self._exclusive and not self._site.grows:
             return len(self._workers) < STARTERS
         ready = states.count(IDLE)
         return ready < SPARE or (ready < START_WITH and len(self._workers) < START_WITH)
@@ -114,9 +127,7 @@ class Pool:
             signals.unblock_all()
             self._site.enter_worker()
             self._site.board.assign(cell, os.getpid())
-            program = self._program
-            worker = Server(self._site, cell, program) if isinstance(program, Called) else Starter(self._site, cell, program)
-            worker.run()
+            self._make(self._site, cell).run()
             code = 0
         except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
             self._site.log.complain("error", f"(111) internal bug: {chain.place(error)}")
@@ -173,7 +184,12 @@ class Pool:
 
 
 def serve(name: str, options: Options, env: dict[str, str], listeners: list[Listener], program: Program) -> int:
-    """Run a server on `listeners` until SIGTERM; returns its exit code."""
-    grows = isinstance(program, Called) or options.blocking_look_ups()
+    """Run tcpserver on `listeners` until SIGTERM; returns its exit code."""
+
+    def make(site: Site, cell: int) -> Server | Starter:
+        return Server(site, cell, program) if isinstance(program, Called) else Starter(site, cell, program)
+
+    exclusive = isinstance(program, Called)
     log = Log(name, options.level, options.limit)
-    return Pool(Site(options, env, listeners, Scoreboard(options.limit), log, grows), program).run()
+    site = Site(options, env, listeners, Scoreboard(options.limit), log, exclusive or options.blocking_look_ups())
+    return Pool(site, make, exclusive=exclusive).run()

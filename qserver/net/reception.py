@@ -30,11 +30,12 @@ NOT_FOR_PROGRAMS = ("PROXY",)
 
 
 class Dropped(Exception):
-    """The connection is given up before the rules have decided: exit `code`, and what the log says after `drop:`."""
+    """The connection is given up before the rules have decided: exit `code`, and what the log says after `kind:`."""
 
-    def __init__(self, code: int, doing: str, error: OSError | None = None) -> None:
+    def __init__(self, code: int, doing: str, error: OSError | None = None, kind: str = "drop") -> None:
         super().__init__(f"({code}) {doing}" + (f": {error_text(error)}" if error is not None else ""))
         self.code = code
+        self.kind = kind
 
 
 class Decision:
@@ -49,6 +50,8 @@ class Decision:
 
 
 ALLOWED = Decision(True, [])
+UNDECIDED = Decision(True, [])
+"""No rule speaks of the client."""
 
 
 class Reception:
@@ -100,6 +103,11 @@ class Reception:
         """
         options = self._options
         self._prepare(visitor, listener)
+        if options.ip_rules is not None:
+            decision = self._decide(options.ip_rules, visitor, sessions_before)
+            if decision is not UNDECIDED:
+                visitor.local_host = options.local_name
+                return decision
         if options.banner:
             try:
                 write_all(visitor.fd, options.banner)
@@ -113,7 +121,8 @@ class Reception:
             here, there = (visitor.local_ip, visitor.local_port), (visitor.ip, visitor.port)
             answer = ident.ask(there, here, visitor.scope, options.info_timeout)
             visitor.info = None if answer is None else os.fsdecode(answer)
-        return ALLOWED if options.rules is None else self._decide(options.rules, visitor, sessions_before)
+        decision = UNDECIDED if options.rules is None else self._decide(options.rules, visitor, sessions_before)
+        return ALLOWED if decision is UNDECIDED else decision
 
     def _prepare(self, visitor: Visitor, listener: Listener) -> None:
         """IP options off, the local address."""
@@ -153,10 +162,10 @@ class Reception:
             rule = look_up(rules, visitor.ip, visitor.host, visitor.info)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and options.rules_may_miss:
-                return ALLOWED
-            raise Dropped(DROPPED, f"unable to read: {rules}", error) from error
+                return UNDECIDED
+            raise Dropped(DROPPED, f"unable to read: {rules}", error, options.unreadable) from error
         if rule is None:
-            return ALLOWED
+            return UNDECIDED
         if rule.deny:
             return Decision(False, [])
         settings = [setting for setting in rule.settings if setting[0] not in NOT_FOR_PROGRAMS]

@@ -208,7 +208,7 @@ class Server(Worker):
                 raise trouble
             decision = self._reception.examine(visitor, listener, self._sessions_before(visitor))
         except Dropped as dropped:
-            self._log.complain("drop", str(dropped))
+            self._log.complain(dropped.kind, str(dropped))
             return dropped.code
         if self._log.verbose and not visitor.silent:
             self._log.verdict("ok" if decision.allowed else "deny", self.pid, visitor, decision.note)
@@ -321,7 +321,7 @@ class Starter(Worker):
         except Dropped as dropped:
             if told:
                 self._log.pid(self.pid, visitor.ip)
-            self._log.complain("drop", str(dropped))
+            self._log.complain(dropped.kind, str(dropped))
             self._leave(cell, self.pid, dropped.code << 8, told)
             return
         if decision.allowed:
