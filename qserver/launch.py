@@ -55,6 +55,7 @@ COMMANDS: dict[str, str] = {
     "sslcat": "qserver",
     "sslclient": "qserver",
     "sslconnect": "qserver",
+    "sslserver": "qserver",
     "tcpcat": "qserver",
     "tcpclient": "qserver",
     "tcprules": "qserver",

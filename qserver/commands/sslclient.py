@@ -258,14 +258,8 @@ def _tls_variables(options: Options, pump: Pump) -> list[tuple[str, str]]:
     if options.certificate:
         with open(options.certificate) as file:
             text = file.read()
-        told += certificates.variables("CLIENT", certificates.load(ssl.PEM_cert_to_DER_cert(_first_certificate(text))))
+        told += certificates.variables("CLIENT", certificates.load(ssl.PEM_cert_to_DER_cert(contexts.first_certificate(text))))
     return told
-
-
-def _first_certificate(text: str) -> str:
-    start = text.index("-----BEGIN CERTIFICATE-----")
-    end = "-----END CERTIFICATE-----"
-    return text[start : text.index(end, start) + len(end)] + "\n"
 
 
 def _copy(options: Options, pump: Pump, argv: list[str], env: dict[str, str], ours: dict[str, str]) -> int:

@@ -48,12 +48,15 @@ FIRST_UNKNOWN = -2
 class Pool:
     """The master's knowledge: its workers, and the sessions of dead workers whose programs still run.
 
-    `exclusive`: a worker has its cell for life and serves one session at a time.
+    `exclusive`: a worker has its cell for life and serves one session at a time. `reload`: what SIGHUP does; True: new workers
+    replace the old ones.
     """
 
-    __slots__ = ("_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_site", "_wake_up", "_workers")
+    __slots__ = (
+        "_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_site", "_wake_up", "_workers",
+    )  # fmt: skip
 
-    def __init__(self, site: Site, make: Make, *, exclusive: bool) -> None:
+    def __init__(self, site: Site, make: Make, *, exclusive: bool, reload: Callable[[], bool] | None = None) -> None:
         self._site = site
         self._make = make
         self._exclusive = exclusive
@@ -61,7 +64,8 @@ class Pool:
         self._workers: dict[int, int] = {}  # pid → the number that stood for it before
         self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
         self._pause_until = 0.0
-        self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM))
+        self._reload = reload
+        self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM, *((signals.SIGHUP,) if reload else ())))
         self._poll = select.poll()
         self._poll.register(self._wake_up.fileno(), select.POLLIN)
         self._poll.register(site.poked, select.POLLIN)
@@ -76,9 +80,12 @@ class Pool:
             site.titles.master(site.board.sessions(), site.board.limit)
             for fd, _ in self._poll.poll(TICK * 1000):
                 if fd == self._wake_up.fileno():
-                    if signals.SIGTERM in self._wake_up.drain():
+                    caught = self._wake_up.drain()
+                    if signals.SIGTERM in caught:
                         site.shut()
                         return 0
+                    if signals.SIGHUP in caught and self._reload is not None and self._reload():
+                        site.begin_era()
                     self._reap()
                 elif fd == site.poked:
                     site.take_pokes()

@@ -35,6 +35,10 @@ class Titles:
         """A worker's that has no visitor."""
         self._set(f"{self._name} worker idle")
 
+    def relay(self) -> None:
+        """That of a worker's TLS process."""
+        self._set(f"{self._name} tls")
+
     def busy(self, ip: str) -> None:
         """A worker's in a session."""
         self._set(f"{self._name} worker {ip} {self._program}")
@@ -43,8 +47,8 @@ class Titles:
 class Site:
     """Shared by all processes of a server. `grows`: there may be as many workers as sessions."""
 
-    __slots__ = ("_life_end", "_master", "_poke", "board", "env", "exact", "grows", "life", "listeners", "log", "options",
-                 "poked", "room", "titles")  # fmt: skip
+    __slots__ = ("_era_end", "_life_end", "_master", "_poke", "board", "env", "era", "exact", "grows", "life", "listeners",
+                 "log", "options", "poked", "room", "titles")  # fmt: skip
 
     def __init__(
         self, options: Options, env: dict[str, str], listeners: list[Listener], board: Scoreboard, log: Log, grows: bool
@@ -59,13 +63,22 @@ class Site:
         self.titles = Titles(log.name, listeners[0].port, options.program[0].rpartition("/")[2])
         self._master = os.getpid()
         self.life, self._life_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.era, self._era_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        """A pipe that closes when the workers that know it are to be replaced by others."""
         self.poked, self._poke = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.room = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
 
     def enter_worker(self) -> None:
         """In a worker: only the master may hold its end of the life pipe."""
         os.close(self._life_end)
+        os.close(self._era_end)
         os.close(self.poked)
+
+    def begin_era(self) -> None:
+        """In the master: workers that are forked from now on replace all others, each when it is idle."""
+        os.close(self._era_end)
+        os.close(self.era)
+        self.era, self._era_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def watch_master(self) -> None:
         """In a worker that may be busy for long: let the kernel tell (SIGIO) when the master is gone, and close the port.

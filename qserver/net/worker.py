@@ -168,9 +168,10 @@ class Server(Worker):
                     return
                 continue
             for fd, _ in ready:
-                if fd == life:
-                    self._site.shut()
-                    raise Shut
+                if fd not in self._by_fd:
+                    if fd == life:
+                        self._site.shut()
+                    raise Shut  # the master, or what else the worker cannot do without, is gone
             visitor = self._accept(self._by_fd[ready[0][0]])
             if visitor is None:
                 continue

@@ -130,7 +130,17 @@ class _Copy:
         """The peer has said its last word."""
 
     def run(self) -> None:
-        """To the end."""
+        """To the end. Raises Trouble."""
+        try:
+            self._run()
+        finally:
+            self._close_input()
+            if self._from >= 0:
+                os.close(self._from)
+                self._from = -1
+
+    def _run(self) -> None:
+        self._pump._take_output()
         self._decrypt()  # what came with the handshake
         quiet_since = time.monotonic()
         while not self._is_over():
@@ -144,9 +154,6 @@ class _Copy:
             for fd, events in ready:
                 if self._step(fd, events):
                     quiet_since = time.monotonic()
-        self._close_input()
-        if self._from >= 0:
-            os.close(self._from)
 
     def _is_over(self) -> bool:
         pump = self._pump
