@@ -11,11 +11,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import psutil
-
-from bench import clients, disks, logs, servers, services
+from bench import clients, disks, logs, servers, services, tls
 from bench.home import Home, fill_maildir
 from bench.measure import Contender, Row, interleave
+from bench.memory import memory_of
 from bench.plan import Figures, Plan, compare
 
 PYTHON = str(servers.BIN / "python")
@@ -205,19 +204,6 @@ def rules(plan: Plan) -> Figures:
         )
 
 
-def proportional_set_size(pid: int) -> int:
-    """PSS in KiB of a process and all below it."""
-    total = 0
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        try:
-            for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1])
-        except (OSError, psutil.Error):
-            continue
-    return total
-
-
 @contextmanager
 def idle_sessions(port: int, count: int) -> Iterator[None]:
     """Connections that have greeted and said EHLO, then stay silent."""
@@ -241,9 +227,9 @@ def memory(plan: Plan) -> Figures:
 
         def growth() -> float:
             with idle_sessions(port, 1):
-                before = proportional_set_size(pid)
+                before = memory_of(pid)
             with idle_sessions(port, sessions):
-                return (proportional_set_size(pid) - before) / (sessions - 1)
+                return (memory_of(pid) - before) / (sessions - 1)
 
         contender = Contender("qserver", growth)
         contender.figures.append(growth())
@@ -303,4 +289,5 @@ WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
     "idle": services.idle,
     "reactions": services.reactions,
     "kills": services.kills,
+    "tls": tls.figures,
 }

@@ -41,12 +41,12 @@ import ssl
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say, warn
-from qserver.base.files import take_standard_descriptors
+from qserver.base.files import take_standard_descriptors, write_all
 from qserver.base.getopt import scan_number
 from qserver.net import bindings, options, pool, programs
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
-from qserver.tls import certificates, contexts
+from qserver.tls import contexts
 from qserver.tls.contexts import LoadError, ServerFiles
 from qserver.tls.log import TlsLog
 from qserver.tls.options import NO_CERTIFICATE, SYNTAX, TlsOptions
@@ -124,6 +124,8 @@ def _load(asked: TlsOptions, env: dict[str, str]) -> tuple[Kit, bytes | None]:
         kit, bits = _kit(asked, env, password)
     except LoadError as error:
         raise Die(f"{PROG}: error: (111) {error}", 111) from error
+    if asked.client != NO_CERTIFICATE:
+        import qserver.tls.certificates  # before the fork, and before the relay's chroot  # noqa: F401
     if bits < 0:
         warn(PROG, f"DH parameters too weak, ignored: {files.dhfile}")
     if asked.level == options.VERBOSE:
@@ -161,13 +163,33 @@ def _say_files(files: ServerFiles, bits: int) -> None:
 
 
 def _of_server(files: ServerFiles) -> Pairs:
-    """The variables of our own certificate."""
+    """The variables of our own certificate; worked out in a child, whose library would be memory in every process of ours."""
     path = files.chainfile or files.certfile
     if not path:
         return []
-    with open(path, encoding="latin-1") as file:
-        der = ssl.PEM_cert_to_DER_cert(contexts.first_certificate(file.read()))
-    return list(certificates.variables("SERVER", certificates.load(der)))
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _say_variables(path, writer)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(pid, 0)
+    pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
+    return [(os.fsdecode(name), os.fsdecode(value)) for name, _, value in pairs]
+
+
+def _say_variables(path: str, fd: int) -> NoReturn:
+    """In the child."""
+    try:
+        from qserver.tls import certificates
+
+        with open(path, encoding="latin-1") as file:
+            der = ssl.PEM_cert_to_DER_cert(contexts.first_certificate(file.read()))
+        pairs = certificates.variables("SERVER", certificates.load(der))
+        write_all(fd, b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in pairs))
+    finally:
+        os._exit(0)
 
 
 def _cage(asked: TlsOptions, env: dict[str, str]) -> Cage:
