@@ -204,8 +204,8 @@ def test_it_ends_with_its_starter(home: Path) -> None:
 
 def test_workers_end_with_a_master_that_was_killed(home: Path) -> None:
     with service(home) as process:
-        workers = [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-        assert workers
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers = [int(child) for child in wait_for(lambda: children.read_text().split())]
         process.kill()
         process.wait(10)
         wait_for(lambda: not any(map(_alive, workers)))
