@@ -216,9 +216,7 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def execute(
-    argv: list[str], env: dict[str, str], prog: str, path: str | None = None, name: str | None = None
-) -> NoReturn:
+def execute(argv: list[str], env: dict[str, str], prog: str, path: str | None = None, name: str | None = None) -> NoReturn:
     """Become the program `name` (None: argv[0]) with environment `env`; `path` is the PATH to search (None: env's).
 
     Raises Die `PROG: fatal: unable to run NAME: ERRTEXT`, 111, when that cannot be.

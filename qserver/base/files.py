@@ -56,6 +56,15 @@ def replace_durably(path: str, temporary: str, data: bytes, mode: int = 0o644) -
     fsync_directory(os.path.dirname(path) or ".")
 
 
+def detach() -> None:
+    """Descriptors 0 and 1 are not a server's to keep; the numbers stay taken, so that no connection gets them."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    if null > 1:
+        os.close(null)
+
+
 def take_standard_descriptors() -> None:
     """Open those of descriptors 0, 1, 2 that are closed, so that nothing a server opens gets a number others write to.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from qserver.base.errors import PERMANENT, Die
 
 
-def getopt(
-    argv: list[str], letters: str, usage_line: str, code: int = PERMANENT
-) -> tuple[list[tuple[str, str]], list[str]]:
+def getopt(argv: list[str], letters: str, usage_line: str, code: int = PERMANENT) -> tuple[list[tuple[str, str]], list[str]]:
     """Split argv (argv[0] = name) into options and operands.
 
     `letters` is djb's string: a letter followed by `:` takes an argument (the rest of its cluster, else the next word),

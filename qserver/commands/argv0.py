@@ -10,8 +10,8 @@ EXIT
 
 from __future__ import annotations
 
-from qserver.base import chain
-from qserver.base.errors import Die, fatal, usage
+from qserver.base.errors import usage
+from qserver.net.programs import become
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,4 @@ def main(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Become the program."""
     if len(argv) < 3:
         raise usage("argv0", "argv0 realname program [ arg ... ]")
-    try:
-        chain.execute(argv[2:], env, "argv0", name=argv[1])
-    except Die as death:
-        if isinstance(death.__cause__, OSError):
-            raise fatal("argv0", f"(111) unable to run: {argv[1]}", death.__cause__, unknown=None) from death
-        raise
+    become("argv0", argv[2:], env, name=argv[1])

@@ -26,11 +26,12 @@ import os
 import time
 
 from qserver.base import chain
-from qserver.base.errors import Die, fatal, say, usage
+from qserver.base.errors import fatal, say, usage
 from qserver.base.getopt import getopt, scan_number
 from qserver.net import blocklist
 from qserver.net.blocklist import Verdict
 from qserver.net.connection import Connection
+from qserver.net.programs import become
 
 SYNOPSIS = (
     "rblsmtpd [ -B ] [ -b ] [ -C ] [ -c ] [ -i ] [ -t timeout ] [ -r base ] [ -a base ] [ -W ] [ -w delay ] smtpd [ arg ... ]"
@@ -56,12 +57,7 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     words, verdict, timeout, env = _examine(argv, env)
     if verdict.text is not None:
         return _refuse(Connection.from_fds(0, 1), verdict.message(), timeout, env)
-    try:
-        return chain.execute(words, env, "rblsmtpd")
-    except Die as death:
-        if isinstance(death.__cause__, OSError):
-            raise fatal("rblsmtpd", f"(111) unable to run: {words[0]}", death.__cause__, unknown=None) from death
-        raise
+    return become("rblsmtpd", words, env)
 
 
 def serve(argv: list[str], env: dict[str, str], connection: Connection) -> int:

@@ -36,8 +36,8 @@ import ssl
 from qserver.base import chain, signals
 from qserver.base.errors import Die, say
 from qserver.base.getopt import getopt, scan_number
-from qserver.net import addresses, bindings, connecting, environ, ident
-from qserver.net.names import name_of
+from qserver.net import addresses, bindings, connecting, environ
+from qserver.net.names import find_names
 from qserver.tls import contexts, variables
 from qserver.tls.contexts import Keys, LoadError
 from qserver.tls.pump import Pump, Trouble
@@ -58,9 +58,6 @@ READ, WRITE = 6, 7
 """The program's descriptors."""
 PASSWORD_FD = 3
 ERROR, DROP = 111, 110
-OF_SSL = (*environ.SIX, "REMOTEINFO")
-"""Behind TCP or SSL: the variables of a connection."""
-UNSET = (*environ.OF_CONNECTION, "TCP6INTERFACE", *(f"TCP6{name}" for name in environ.SIX))
 
 FLAGS: dict[str, tuple[str, object]] = {
     "q": ("level", "q"), "Q": ("level", "Q"), "v": ("level", "v"),
@@ -154,7 +151,7 @@ def _run(options: Options, words: list[str], env: dict[str, str]) -> int:
     _compare(options, pump, host)
     if options.level == "v":
         say(f"{PROG}: tls connected to: {server.ip} port: {server.port}")
-    _find_names(options, server, env)
+    find_names(options, server, env)
     return _copy(options, pump, words[2:], _environment(options, server, pump, env), env)
 
 
@@ -213,36 +210,10 @@ def _compare(options: Options, pump: Pump, host: str) -> None:
             raise _trouble("error", DROP, f"server hostname does not match certificate: {host} <=> {other}")
 
 
-def _find_names(options: Options, server: Visitor, env: dict[str, str]) -> None:
-    """The names of both ends and the server's ident answer, as far as they are wanted."""
-    server.local_host = options.local_name
-    if options.names or options.local_name is None:
-        from qserver.net.lookup import Resolver
-
-        resolver = Resolver(env)
-        if options.local_name is None:
-            server.local_host = name_of(resolver, server.local_ip)
-        if options.names:
-            server.host = name_of(resolver, server.ip)
-    if options.info:
-        here, there = (server.local_ip, server.local_port), (server.ip, server.port)
-        answer = ident.ask(there, here, server.scope, options.info_timeout)
-        server.info = None if answer is None else os.fsdecode(answer)
-
-
 def _environment(options: Options, server: Visitor, pump: Pump, env: dict[str, str]) -> dict[str, str]:
     """The program's: SSLLOCAL…, SSLREMOTE…, and what else was asked for."""
-    of_connection = environ.for_visitor({}, server, [])
-    found = {name: value for name, value in env.items() if not name.startswith(environ.OF_TLS)}
-    found["PROTO"] = of_connection["PROTO"]
-    for name in OF_SSL:
-        found.pop(f"SSL{name}", None)
-        if f"TCP{name}" in of_connection:
-            found[f"SSL{name}"] = of_connection[f"TCP{name}"]
-    if options.tcp_variables:
-        for name in UNSET:
-            found.pop(name, None)
-        found |= of_connection
+    start = {name: value for name, value in env.items() if not name.startswith(environ.OF_TLS)}
+    found = environ.with_tls(start, server, tcp=options.tcp_variables)
     if options.tls_variables:
         found |= dict(_tls_variables(options, pump))
     return found

@@ -41,7 +41,7 @@ import ssl
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say, warn
-from qserver.base.files import take_standard_descriptors, write_all
+from qserver.base.files import detach, take_standard_descriptors, write_all
 from qserver.base.getopt import scan_number
 from qserver.net import bindings, options, pool, programs
 from qserver.net.scoreboard import Scoreboard
@@ -81,7 +81,7 @@ def main(argv: list[str], env: dict[str, str]) -> int:
         listener = _open(asked, env)
         kit, password = _load(asked, env)
         program = programs.choose(asked.program, env, asked.always_exec)
-        _detach()
+        detach()
     except Die as death:
         if asked.level == options.QUIET:
             death.text = ""
@@ -96,16 +96,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def _open(asked: TlsOptions, env: dict[str, str]) -> list[Listener]:
     """Bind, listen, print the address (-1). Raises Die."""
-    inherited = bindings.inherited_count(env)
-    port = 0 if inherited else bindings.port_number(PROG, asked.port)
-    if not asked.program:
-        raise options.wrong_call(asked, SYNTAX)
-    if inherited:
-        listeners = bindings.inherit(PROG, inherited, asked)
-        shown = listeners[0].local[0] if listeners[0].local else "::"
-    else:
-        listener, shown = bindings.listen(PROG, asked, port, env)
-        listeners = [listener]
+    listeners, shown = bindings.open_all(asked, SYNTAX, env)
     for what, number, own in (("gid", asked.gid, os.getegid()), ("uid", asked.uid, os.geteuid())):
         if number not in (0, own) and os.geteuid() != 0:  # each worker does it later
             raise fatal(PROG, f"(111) unable to set {what}", errno.EPERM, unknown=None)
@@ -202,15 +193,6 @@ def _cage(asked: TlsOptions, env: dict[str, str]) -> Cage:
     if given[2] or given[0] not in ("", str(os.geteuid())) or given[1] not in ("", str(os.getegid())):
         warn(PROG, "not root: SSL_UID, SSL_GID, SSL_CHROOT ignored")
     return Cage(0, 0, "")
-
-
-def _detach() -> None:
-    """Descriptors 0 and 1 are not ours to keep."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    if null > 1:
-        os.close(null)
 
 
 def _serve(

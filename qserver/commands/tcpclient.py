@@ -26,16 +26,15 @@ from __future__ import annotations
 import os
 
 from qserver.base import chain
-from qserver.base.errors import Die, fatal, say
+from qserver.base.errors import Die, say
 from qserver.base.getopt import getopt, scan_number
-from qserver.net import addresses, bindings, connecting, environ, ident
-from qserver.net.names import name_of
+from qserver.net import addresses, bindings, connecting, environ
+from qserver.net.names import find_names
+from qserver.net.programs import become
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-    from qserver.net.visitor import Visitor
 
 PROG = "tcpclient"
 SYNOPSIS = (
@@ -46,7 +45,6 @@ USAGE = f"{PROG}: usage: {SYNOPSIS}"
 LETTERS = "46hHrRdDqQvi:p:T:l:t:I:"
 READ, WRITE = 6, 7
 """The program's descriptors."""
-UNSET = (*environ.OF_CONNECTION, "TCP6INTERFACE", *(f"TCP6{name}" for name in environ.SIX))
 
 
 class Options:
@@ -123,8 +121,8 @@ def _run(options: Options, words: list[str], env: dict[str, str]) -> NoReturn:
     server = connecting.visitor(made)
     if options.level == "v":
         say(f"{PROG}: connected to {server.ip} port {server.port}")
-    _find_names(options, server, env)
-    start = {name: value for name, value in env.items() if name not in UNSET}
+    find_names(options, server, env)
+    start = {name: value for name, value in env.items() if name not in environ.UNCERTAIN}
     fd = made.detach()
     for number in (READ, WRITE):
         if number != fd:
@@ -133,26 +131,4 @@ def _run(options: Options, words: list[str], env: dict[str, str]) -> NoReturn:
         os.set_inheritable(fd, True)
     else:
         os.close(fd)
-    try:
-        chain.execute(words[2:], environ.for_visitor(start, server, []), PROG, env.get("PATH", chain.DEFAULT_PATH))
-    except Die as death:
-        if isinstance(death.__cause__, OSError):
-            raise fatal(PROG, f"(111) unable to run: {words[2]}", death.__cause__, unknown=None) from death
-        raise
-
-
-def _find_names(options: Options, server: Visitor, env: dict[str, str]) -> None:
-    """The names of both ends and the server's ident answer, as far as they are wanted."""
-    server.local_host = options.local_name
-    if options.names or options.local_name is None:
-        from qserver.net.lookup import Resolver
-
-        resolver = Resolver(env)
-        if options.local_name is None:
-            server.local_host = name_of(resolver, server.local_ip)
-        if options.names:
-            server.host = name_of(resolver, server.ip)
-    if options.info:
-        here, there = (server.local_ip, server.local_port), (server.ip, server.port)
-        answer = ident.ask(there, here, server.scope, options.info_timeout)
-        server.info = None if answer is None else os.fsdecode(answer)
+    become(PROG, words[2:], environ.for_visitor(start, server, []), env.get("PATH", chain.DEFAULT_PATH))

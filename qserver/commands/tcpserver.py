@@ -58,7 +58,7 @@ import os
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say
-from qserver.base.files import take_standard_descriptors
+from qserver.base.files import detach, take_standard_descriptors
 from qserver.base.privileges import become
 from qserver.net import bindings, options, pool, programs
 
@@ -81,7 +81,7 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     try:
         listeners = _open(asked, env)
         program = programs.choose(asked.program, env, asked.always_exec)
-        _detach()
+        detach()
     except Die as death:
         if asked.level == options.QUIET:
             death.text = ""
@@ -100,16 +100,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def _open(asked: Options, env: dict[str, str]) -> list[Listener]:
     """Bind, listen, take the ids, print the address (-1). Raises Die."""
-    inherited = bindings.inherited_count(env)
-    port = 0 if inherited else bindings.port_number(PROG, asked.port)
-    if not asked.program:
-        raise options.wrong_call(asked)
-    if inherited:
-        listeners = bindings.inherit(PROG, inherited, asked)
-        shown = listeners[0].local[0] if listeners[0].local else "::"
-    else:
-        listener, shown = bindings.listen(PROG, asked, port, env)
-        listeners = [listener]
+    listeners, shown = bindings.open_all(asked, options.TCPSERVER, env)
     _take_ids(asked)
     if asked.print_address:
         say(f"{shown} : {listeners[0].port}", 1)
@@ -131,12 +122,3 @@ def _become(what: str, uid: int, gid: int, groups: list[int]) -> None:
         raise fatal(PROG, f"(111) unable to set {what}", errno.EINVAL, unknown=None) from None
     except OSError as error:
         raise fatal(PROG, f"(111) unable to set {what}", error, unknown=None) from error
-
-
-def _detach() -> None:
-    """Descriptors 0 and 1 are not ours to keep; the numbers stay taken, so that no connection gets them."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    if null > 1:
-        os.close(null)

@@ -10,8 +10,9 @@ import _socket
 import os
 import select
 
-from qserver.base import chain, signals
-from qserver.base.errors import Die, fatal
+from qserver.base import signals
+from qserver.base.errors import fatal
+from qserver.net.programs import become
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,12 +84,7 @@ def run(prog: str, argv: list[str], env: dict[str, str], to_program: Convert, fr
     os.dup2(out[1], 1)
     for fd in (*into, *out):
         os.close(fd)
-    try:
-        chain.execute(argv, env, prog)
-    except Die as death:
-        if isinstance(death.__cause__, OSError):
-            raise fatal(prog, f"(111) unable to run: {argv[0]}", death.__cause__, unknown=None) from death
-        raise
+    become(prog, argv, env)
 
 
 def _copy(ways: tuple[Way, Way], of_program: tuple[int, int]) -> NoReturn:

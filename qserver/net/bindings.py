@@ -9,13 +9,14 @@ import os
 from qserver.base.errors import Die, fatal
 from qserver.base.getopt import scan_number
 from qserver.net import addresses
+from qserver.net.options import wrong_call
 from qserver.net.visitor import endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qserver.net.options import Options
+    from qserver.net.options import Options, Syntax
 
 FIRST_INHERITED = 3
 EVERYWHERE = ("0", "::", ":0")
@@ -46,6 +47,19 @@ class Listener:
                 self.sock.shutdown(_socket.SHUT_RDWR)
             except OSError:  # another process was faster
                 return
+
+
+def open_all(options: Options, syntax: Syntax, env: Mapping[str, str]) -> tuple[list[Listener], str]:
+    """The sockets of a server: inherited ones, or its own; and the address as -1 prints it. Raises Die."""
+    prog, count = syntax.name, inherited_count(env)
+    port = 0 if count else port_number(prog, options.port)
+    if not options.program:
+        raise wrong_call(options, syntax)
+    if not count:
+        listener, shown = listen(prog, options, port, env)
+        return [listener], shown
+    listeners = inherit(prog, count, options)
+    return listeners, listeners[0].local[0] if listeners[0].local else "::"
 
 
 def port_number(prog: str, text: str) -> int:
@@ -102,10 +116,10 @@ def _bind_everywhere(prog: str, options: Options, port: int) -> _socket.socket:
         try:
             sock = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-            return _bind_socket(prog, options, sock, ("::", port, 0, 0))
+            return _bind_socket(options, sock, ("::", port, 0, 0))
         except OSError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise fatal(prog, "(111) unable to bind", error, unknown=None) from error
+                raise fatal(prog, f"(111) {options.bind_trouble('::', port)}", error, unknown=None) from error
     return _bind(prog, options, _socket.AF_INET, "0.0.0.0", port)
 
 
@@ -116,16 +130,16 @@ def _bind(prog: str, options: Options, family: int, ip: str, port: int) -> _sock
         raise fatal(prog, "(111) unable to create socket", error, unknown=None) from error
     try:
         if family == _socket.AF_INET:
-            return _bind_socket(prog, options, sock, (ip, port))
+            return _bind_socket(options, sock, (ip, port))
         scope = _socket.if_nametoindex(options.interface) if options.interface else 0
         sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, ip != "::")
-        return _bind_socket(prog, options, sock, (ip, port, 0, scope))
+        return _bind_socket(options, sock, (ip, port, 0, scope))
     except OSError as error:
-        raise fatal(prog, "(111) unable to bind", error, unknown=None) from error
+        raise fatal(prog, f"(111) {options.bind_trouble(ip, port)}", error, unknown=None) from error
 
 
 def _bind_socket(
-    _prog: str, options: Options, sock: _socket.socket, address: tuple[str, int] | tuple[str, int, int, int]
+    options: Options, sock: _socket.socket, address: tuple[str, int] | tuple[str, int, int, int]
 ) -> _socket.socket:
     """Raises OSError."""
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)

@@ -11,7 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 GONE = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 BLOCK = 65536
@@ -125,7 +125,7 @@ class Connection:
         except (KeyError, ValueError):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
         os.write(control, b"Y")
-        variables = _read_variables(control)
+        variables = read_variables(control)
         if self.rfd == self.wfd:
             self.rfd, self.wfd = rfd, wfd
         else:
@@ -151,7 +151,7 @@ def _same_socket(one: int, other: int) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino) and first.st_mode & 0o170000 == 0o140000
 
 
-def _read_variables(control: int) -> dict[str, str]:
+def read_variables(control: int) -> dict[str, str]:
     """Read `NAME=value` NUL … up to two NULs from the control socket. Raises OSError when it ends early."""
     data = b""
     while not data.endswith(b"\0\0"):
@@ -159,5 +159,15 @@ def _read_variables(control: int) -> dict[str, str]:
         if not block:
             raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
         data += block
+    return variables_of(data)
+
+
+def variables_of(data: bytes) -> dict[str, str]:
+    """The variables in a block of `NAME=value` NUL …"""
     pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def block_of(variables: Iterable[tuple[str, str]]) -> bytes:
+    """The block that `variables_of` reads, without the NUL that ends it on a control socket."""
+    return b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in variables)

@@ -18,11 +18,15 @@ OF_TLS = ("SSL_PROTOCOL", "SSL_SESSION_ID", "SSL_CIPHER", "SSL_VERSION_", "SSL_S
 """What names of mod_ssl variables begin with: inherited ones would pass for this connection's."""
 SIX = ("LOCALIP", "LOCALPORT", "LOCALHOST", "REMOTEIP", "REMOTEPORT", "REMOTEHOST")
 """Variables that exist as TCP6... too when the peer is IPv6."""
+OF_SSL = (*SIX, "REMOTEINFO")
+"""Variables that exist as SSL... too where there is TLS."""
+UNCERTAIN = (*OF_CONNECTION, "TCP6INTERFACE", *(f"TCP6{name}" for name in SIX))
+"""Variables that `for_visitor` does not set for every connection: inherited ones would pass for this connection's."""
 
 
 def base(env: Mapping[str, str]) -> dict[str, str]:
     """The server's environment without anything that could pass for a connection's."""
-    unwanted = (*OF_CONNECTION, *OF_SERVER, "TCP6INTERFACE", *(f"TCP6{name}" for name in SIX))
+    unwanted = (*UNCERTAIN, *OF_SERVER)
     return {name: value for name, value in env.items() if name not in unwanted and not name.startswith(OF_TLS)}
 
 
@@ -44,6 +48,20 @@ def for_visitor(start: Mapping[str, str], visitor: Visitor, settings: list[tuple
         _add_six(env, visitor)
     for name, value in settings:
         env[name] = value
+    return env
+
+
+def with_tls(start: Mapping[str, str], visitor: Visitor, *, tcp: bool, proto: str = "") -> dict[str, str]:
+    """`start` with SSLREMOTEIP and the like for the variables of tcp-environ, with those too if `tcp` (ucspi 6.6, 8).
+
+    `proto`: PROTO where that is not to be the usual one.
+    """
+    of_connection = for_visitor({}, visitor, [])
+    env = {name: value for name, value in start.items() if name[:3] != "SSL" or name[3:] not in OF_SSL}
+    env["PROTO"] = proto or of_connection["PROTO"]
+    env |= {f"SSL{name}": of_connection[f"TCP{name}"] for name in OF_SSL if f"TCP{name}" in of_connection}
+    if tcp:
+        env = {name: value for name, value in env.items() if name not in UNCERTAIN} | of_connection
     return env
 
 

@@ -62,6 +62,10 @@ class Options:
         self.port = ""
         self.program: list[str] = []
 
+    def bind_trouble(self, _ip: str, _port: int) -> str:
+        """What a failed bind is called."""
+        return "unable to bind"
+
     def blocking_look_ups(self) -> bool:
         """Whether a worker may have to wait for somebody before it can start the program."""
         return self.names or self.info or self.local_name is None or self.proxy

@@ -10,6 +10,7 @@ import errno
 import os
 
 from qserver.base import chain, signals
+from qserver.base.errors import Die, fatal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,17 @@ def choose(argv: list[str], env: dict[str, str], always_spawn: bool) -> Program:
             _preload(later)
     _preload(name)
     return Forked(argv, name) if serve is None else Called(argv, serve)
+
+
+def become(prog: str, argv: list[str], env: dict[str, str], path: str | None = None, name: str | None = None) -> NoReturn:
+    """`chain.execute` in ucspi's words: raises Die `PROG: fatal: (111) unable to run: NAME: ERRTEXT`, 111."""
+    try:
+        chain.execute(argv, env, prog, path, name)
+    except Die as death:
+        if not isinstance(death.__cause__, OSError):
+            raise
+        wanted = argv[0] if name is None else name
+        raise fatal(prog, f"(111) unable to run: {wanted}", death.__cause__, unknown=None) from death
 
 
 def _own_name(word: str, path: str | None) -> str | None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import _socket
-import os
 
 from qserver.base.errors import error_text
 from qserver.base.files import write_all
 from qserver.base.getopt import scan_number
-from qserver.net import ident
-from qserver.net.names import has_address, name_of
+from qserver.net.names import ask_ident, has_address, name_of
 from qserver.net.rules import look_up, open_rules
 from qserver.net.visitor import endpoint
 
@@ -118,9 +116,7 @@ class Reception:
         else:
             visitor.local_host = options.local_name
         if options.info:
-            here, there = (visitor.local_ip, visitor.local_port), (visitor.ip, visitor.port)
-            answer = ident.ask(there, here, visitor.scope, options.info_timeout)
-            visitor.info = None if answer is None else os.fsdecode(answer)
+            ask_ident(visitor, options.info_timeout)
         decision = UNDECIDED if options.rules is None else self._decide(options.rules, visitor, sessions_before)
         return ALLOWED if decision is UNDECIDED else decision
 

@@ -10,7 +10,6 @@ from qserver.base import signals, title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from qserver.net.bindings import Listener
     from qserver.net.log import Log
     from qserver.net.options import Options

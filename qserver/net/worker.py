@@ -190,19 +190,23 @@ class Server(Worker):
             return
         self._ask_for_workers()
         told = self._log.verbose and not visitor.silent
-        if told:
-            self._log.pid(self.pid, visitor.ip)
         self._site.titles.busy(visitor.ip)
-        code = self._session(visitor, listener, dropped)
+        pid, status = self._session(visitor, listener, dropped, told)
         try:
             os.close(visitor.fd)
         except OSError:  # the program did
             pass
         self._restore()
         self._left -= 1
-        self._end(self._cell, self.pid, code << 8, IDLE if self._left > 0 else FREE, told)
+        self._end(self._cell, pid, status, IDLE if self._left > 0 else FREE, told)
 
-    def _session(self, visitor: Visitor, listener: Listener, trouble: Dropped | None) -> int:
+    def _session(self, visitor: Visitor, listener: Listener, trouble: Dropped | None, told: bool) -> tuple[int, int]:
+        """Reception and program; returns the pid for the log and the wait status."""
+        if told:
+            self._log.pid(self.pid, visitor.ip)
+        return self.pid, self._receive(visitor, listener, trouble, told) << 8
+
+    def _receive(self, visitor: Visitor, listener: Listener, trouble: Dropped | None, told: bool) -> int:
         """Reception and program; returns the exit code."""
         try:
             if trouble is not None:
@@ -211,7 +215,7 @@ class Server(Worker):
         except Dropped as dropped:
             self._log.complain(dropped.kind, str(dropped))
             return dropped.code
-        if self._log.verbose and not visitor.silent:
+        if told:
             self._log.verdict("ok" if decision.allowed else "deny", self.pid, visitor, decision.note)
         if not decision.allowed:
             return DENIED

@@ -196,11 +196,7 @@ class Scanner:
     def _missing(self) -> list[tuple[Service, Half]]:
         """Every supervise that ought to run and does not."""
         return [
-            (service, half)
-            for service in self._services.values()
-            if service.seen
-            for half in service.halves()
-            if not half.pid
+            (service, half) for service in self._services.values() if service.seen for half in service.halves() if not half.pid
         ]
 
     def _fork(self, service: Service, half: Half) -> None:

@@ -32,6 +32,10 @@ class TlsOptions(Options):
         self.password_fd = False
         self.client = NO_CERTIFICATE
 
+    def bind_trouble(self, ip: str, port: int) -> str:
+        """ucspi-ssl says where."""
+        return f"unable to bind to: {ip} port: {port}"
+
     def blocking_look_ups(self) -> bool:
         """A session always keeps its worker."""
         return True

@@ -13,6 +13,7 @@ import json
 import os
 import ssl
 
+from qserver.net.connection import block_of
 from qserver.tls import variables
 from qserver.tls.options import CERTIFICATE_AND_NAME, NO_CERTIFICATE
 from qserver.tls.pump import Pump, Trouble
@@ -167,7 +168,7 @@ class Relay:
     def _answer(self, pump: Pump) -> bytes:
         """The variable block."""
         pairs = [*variables.of_connection(pump.tls), *self._of_server, *variables.of_client(pump.tls)]
-        return b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in pairs) + b"\0"
+        return block_of(pairs) + b"\0"
 
     def _copy(self, order: Order, pump: Pump, from_program: int, to_program: int) -> int:
         try:

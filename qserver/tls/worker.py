@@ -11,10 +11,9 @@ from qserver.base import chain, signals
 from qserver.base.errors import fatal
 from qserver.base.privileges import become
 from qserver.net import environ
-from qserver.net.connection import Connection
+from qserver.net.connection import Connection, read_variables
 from qserver.net.programs import Called
 from qserver.net.reception import DENIED, TROUBLE, Dropped
-from qserver.net.scoreboard import FREE, IDLE
 from qserver.net.worker import Server
 from qserver.tls.relay import START, START_AND_SAY_SO, START_AND_TELL, Order, Relay, close_all, send
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from qserver.tls.options import TlsOptions
     from qserver.tls.relay import Pairs
 
-OF_SSL = (*environ.SIX, "REMOTEINFO")
-"""Behind TCP or SSL: the variables of a connection."""
 FIRST_FREE = 10
 """The program's three descriptors for TLS have numbers from here on."""
 
@@ -143,35 +140,17 @@ class Secured(Server):
         finally:
             os._exit(code)
 
-    def _serve(self, visitor: Visitor, listener: Listener) -> None:
-        """One session from its first to its last log line."""
-        dropped = self._unwrap(visitor)
-        if not self._begin(visitor, self._cell):
-            os.close(visitor.fd)
-            return
-        self._ask_for_workers()
-        told = self._log.verbose and not visitor.silent
-        self._site.titles.busy(visitor.ip)
-        pid, status = self._session_of(visitor, listener, dropped, told)
-        try:
-            os.close(visitor.fd)
-        except OSError:
-            pass
-        self._restore()
-        self._left -= 1
-        self._end(self._cell, pid, status, IDLE if self._left > 0 else FREE, told)
-
-    def _session_of(self, visitor: Visitor, listener: Listener, dropped: Dropped | None, told: bool) -> tuple[int, int]:
+    def _session(self, visitor: Visitor, listener: Listener, trouble: Dropped | None, told: bool) -> tuple[int, int]:
         """Reception and program; pid and wait status."""
         try:
-            if dropped is not None:
-                raise dropped
+            if trouble is not None:
+                raise trouble
             decision = self._reception.examine(visitor, listener, self._sessions_before(visitor))
-        except Dropped as trouble:
+        except Dropped as dropped:
             if told:
                 self._log.pid(self.pid, visitor.ip)
-            self._log.complain(trouble.kind, str(trouble))
-            return self.pid, trouble.code << 8
+            self._log.complain(dropped.kind, str(dropped))
+            return self.pid, dropped.code << 8
         if decision.allowed:
             try:
                 session = Session(visitor.fd)
@@ -205,12 +184,8 @@ class Secured(Server):
 
     def _environment(self, visitor: Visitor, decision: Decision, session: Session) -> dict[str, str]:
         """The program's, but for what the handshake tells (ucspi 6.6)."""
-        of_connection = environ.for_visitor({}, visitor, [])
-        env = {name: value for name, value in self._start.items() if name[3:] not in OF_SSL or name[:3] != "SSL"}
-        env["PROTO"] = of_connection["PROTO"] if self._tls.tcp_variables else "TLS"
-        env |= {f"SSL{name}": of_connection[f"TCP{name}"] for name in OF_SSL if f"TCP{name}" in of_connection}
-        if self._tls.tcp_variables:
-            env |= of_connection
+        tcp = self._tls.tcp_variables
+        env = environ.with_tls(self._start, visitor, tcp=tcp, proto="" if tcp else "TLS")
         for name, fd in zip(("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"), self._numbers(session), strict=True):
             env[name] = str(fd)
         return {**env, **dict(decision.settings)}
@@ -225,14 +200,10 @@ class Secured(Server):
         """TLS at once: what the handshake tells, if it is asked for; None where it failed."""
         tells = self._tls.tls_variables
         os.write(session.control, START_AND_TELL if tells else START_AND_SAY_SO)
-        data = b""
-        while not data.endswith(b"\0\0"):
-            block = os.read(session.control, 65536)
-            if not block:
-                return None
-            data += block
-        pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
-        return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+        try:
+            return read_variables(session.control)
+        except OSError:
+            return None
 
     def _call_program(self, session: Session, visitor: Visitor, env: dict[str, str]) -> int:
         """A network program of ours; its exit code, or the relay's."""
