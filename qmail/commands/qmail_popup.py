@@ -26,6 +26,9 @@ from qmail.pop3d.popup import serve_login
 from qserver.base import signals
 from qserver.net.connection import Connection
 
+ALPN = ("pop3",)
+"""What a client may call this protocol in TLS (RFC 7301)."""
+
 
 def preload() -> None:
     """Import, before a pool forks, what every session would import."""

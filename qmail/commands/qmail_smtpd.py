@@ -38,6 +38,9 @@ from qmail.smtpd import serve as loop
 from qserver.base.signals import SIGPIPE, ignore
 from qserver.net.connection import Connection
 
+ALPN = ("smtp", "esmtp")
+"""What a client may call this protocol in TLS (RFC 7301)."""
+
 
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve the client on descriptors 0 and 1."""

@@ -23,9 +23,7 @@ class Route:
 
     __slots__ = ("password", "port", "protocol", "relay", "user")
 
-    def __init__(
-        self, protocol: str, port: int, relay: bytes | None = None, user: bytes = b"", password: bytes = b""
-    ) -> None:
+    def __init__(self, protocol: str, port: int, relay: bytes | None = None, user: bytes = b"", password: bytes = b"") -> None:
         self.protocol = protocol
         self.port = port
         self.relay = relay

@@ -148,9 +148,7 @@ def close_all_but(*kept: int) -> None:
                 continue  # the one that read the directory
 
 
-def _live(
-    sock: _socket.socket, identity: Identity | None, env: dict[str, str], leave: Callable[[], None]
-) -> NoReturn:
+def _live(sock: _socket.socket, identity: Identity | None, env: dict[str, str], leave: Callable[[], None]) -> NoReturn:
     """The child's life: nothing but its socket stays open; it ends when its spawner closes the other side."""
     code = TEMPORARY
     try:

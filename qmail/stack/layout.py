@@ -191,9 +191,7 @@ def _listen(wish: Wish, name: str) -> tuple[str, int]:
         return host, int(probe.getsockname()[1])
 
 
-def _service_directory(
-    paths: Paths, wish: Wish, service: services.Service, chosen: ServiceFacts, who: Account | None
-) -> None:
+def _service_directory(paths: Paths, wish: Wish, service: services.Service, chosen: ServiceFacts, who: Account | None) -> None:
     directory = paths.service / service.name
     line = service.line.format(
         host=wish.host(),

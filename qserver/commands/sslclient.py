@@ -20,10 +20,10 @@ OPTIONS
     -n -N         its name must be host (default), or may be any
     -m -M         tell the server the name of host (SNI), or do not (default)
     -c -k         our certificate and key; the key's password from descriptor 3 with -3, from a file with -K
-    -z ciphers    for TLS before 1.3
+    -z ciphers    a colon list; elements that begin with TLS_ are suites of TLS 1.3
     -e -E         set the TCP variables too, or do not (default); -s -S: the mod_ssl variables
     -w n          give up after n seconds without traffic (3600)
-    -V n          depth of the chain, for the library's sake; it takes any
+    -V n          at most n certificates between the server's and the authority's (the library's limit)
 EXIT
     program's (111 if it was killed); 100 wrong call; 110 no connection, or a server one does not trust; 111 trouble (ucspi 8)
 """
@@ -31,7 +31,6 @@ EXIT
 from __future__ import annotations
 
 import os
-import ssl
 
 from qserver.base import chain, signals
 from qserver.base.errors import Die, say
@@ -40,11 +39,13 @@ from qserver.net import addresses, bindings, connecting, environ
 from qserver.net.names import find_names
 from qserver.tls import contexts, variables
 from qserver.tls.contexts import Keys, LoadError
-from qserver.tls.pump import Pump, Trouble
+from qserver.tls.library import Trouble, Unverified
+from qserver.tls.pump import Pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qserver.net.visitor import Visitor
+    from qserver.tls.library import Context
 
 PROG = "sslclient"
 SYNOPSIS = (
@@ -87,7 +88,8 @@ class Options:
         self.family = self.ip = self.interface = ""
         self.names = self.no_delay = self.compare = self.verify = True
         self.info = self.tcp_variables = self.tls_variables = self.sni = self.password_fd = False
-        self.port, self.depth, self.idle, self.info_timeout = 0, 1, 3600, 26
+        self.port, self.idle, self.info_timeout = 0, 3600, 26
+        self.depth: int | None = None
         self.patience = (2, 58)
         self.local_name: str | None = None
         self.cafile = self.cadir = self.certificate = self.ciphers = self.key = self.password_file = ""
@@ -146,7 +148,7 @@ def _run(options: Options, words: list[str], env: dict[str, str]) -> int:
     except connecting.Unreachable as trouble:
         raise _trouble("drop", DROP, str(trouble)) from trouble
     server = connecting.visitor(made)
-    pump = Pump(context, made, server=False, name=host if options.sni else None)
+    pump = Pump(context.session(host if options.sni else None), made)
     _shake_hands(options, pump)
     _compare(options, pump, host)
     if options.level == "v":
@@ -155,11 +157,16 @@ def _run(options: Options, words: list[str], env: dict[str, str]) -> int:
     return _copy(options, pump, words[2:], _environment(options, server, pump, env), env)
 
 
-def _context(options: Options) -> ssl.SSLContext:
+def _context(options: Options) -> Context:
     """Raises LoadError."""
     keys = Keys(options.certificate, options.key, _password(options)) if options.certificate else None
     return contexts.for_client(
-        verify=options.verify, cafile=options.cafile, cadir=options.cadir, keys=keys, ciphers=options.ciphers
+        verify=options.verify,
+        cafile=options.cafile,
+        cadir=options.cadir,
+        keys=keys,
+        ciphers=options.ciphers,
+        depth=options.depth,
     )
 
 
@@ -188,7 +195,7 @@ def _shake_hands(options: Options, pump: Pump) -> None:
     """Raises Die."""
     try:
         pump.handshake(sum(options.patience))
-    except ssl.SSLCertVerificationError as error:
+    except Unverified as error:
         text = "missing credentials (CA) or unable to validate server certificate"
         raise _trouble("error", DROP, text) from error
     except (Trouble, TimeoutError) as error:
@@ -199,7 +206,7 @@ def _compare(options: Options, pump: Pump, host: str) -> None:
     """Whether the certificate is the host's. Raises Die."""
     if not options.verify and not options.compare:
         return
-    der = pump.tls.getpeercert(binary_form=True)
+    der = pump.tls.certificate()
     if der is None:
         raise _trouble("error", DROP, "no server certificate")
     if options.verify and options.compare:
@@ -213,6 +220,7 @@ def _compare(options: Options, pump: Pump, host: str) -> None:
 def _environment(options: Options, server: Visitor, pump: Pump, env: dict[str, str]) -> dict[str, str]:
     """The program's: SSLLOCAL…, SSLREMOTE…, and what else was asked for."""
     start = {name: value for name, value in env.items() if not name.startswith(environ.OF_TLS)}
+    start = environ.base_of_tls(start, tcp=options.tcp_variables)
     found = environ.with_tls(start, server, tcp=options.tcp_variables)
     if options.tls_variables:
         found |= dict(_tls_variables(options, pump))
@@ -223,13 +231,11 @@ def _tls_variables(options: Options, pump: Pump) -> list[tuple[str, str]]:
     from qserver.tls import certificates
 
     told = list(variables.of_connection(pump.tls))
-    der = pump.tls.getpeercert(binary_form=True)
+    der = pump.tls.certificate()
     if der is not None:
         told += certificates.variables("SERVER", certificates.load(der))
     if options.certificate:
-        with open(options.certificate) as file:
-            text = file.read()
-        told += certificates.variables("CLIENT", certificates.load(ssl.PEM_cert_to_DER_cert(contexts.first_certificate(text))))
+        told += certificates.variables("CLIENT", certificates.first_of(options.certificate))
     return told
 
 

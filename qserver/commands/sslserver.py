@@ -37,13 +37,13 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say, warn
 from qserver.base.files import detach, take_standard_descriptors, write_all
 from qserver.base.getopt import scan_number
 from qserver.net import bindings, options, pool, programs
+from qserver.net.connection import block_of, pairs_of
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
 from qserver.tls import contexts
@@ -79,8 +79,8 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     signals.ignore(signals.SIGPIPE)
     try:
         listener = _open(asked, env)
-        kit, password = _load(asked, env)
         program = programs.choose(asked.program, env, asked.always_exec)
+        kit, password = _load(asked, env, program)
         detach()
     except Die as death:
         if asked.level == options.QUIET:
@@ -105,14 +105,14 @@ def _open(asked: TlsOptions, env: dict[str, str]) -> list[Listener]:
     return listeners
 
 
-def _load(asked: TlsOptions, env: dict[str, str]) -> tuple[Kit, bytes | None]:
+def _load(asked: TlsOptions, env: dict[str, str], program: Program) -> tuple[Kit, bytes | None]:
     """Certificates and keys, where the relays go, and the key's password. Raises Die."""
     files = ServerFiles(env)
     if files.ccafile == NOBODY_ASKS:
         asked.client = NO_CERTIFICATE
     try:
         password = _password() if asked.password_fd else None
-        kit, bits = _kit(asked, env, password)
+        kit, bits = _kit(asked, env, program, password)
     except LoadError as error:
         raise Die(f"{PROG}: error: (111) {error}", 111) from error
     if asked.client != NO_CERTIFICATE:
@@ -126,11 +126,12 @@ def _load(asked: TlsOptions, env: dict[str, str]) -> tuple[Kit, bytes | None]:
     return kit, password
 
 
-def _kit(asked: TlsOptions, env: dict[str, str], password: bytes | None) -> tuple[Kit, int]:
+def _kit(asked: TlsOptions, env: dict[str, str], program: Program, password: bytes | None) -> tuple[Kit, int]:
     """What can be read again at SIGHUP, and the bits of the DH parameters. Raises LoadError."""
     files = ServerFiles(env)
-    context, bits = contexts.for_server(files, ask=asked.client != NO_CERTIFICATE, password=password)
-    return Kit(context, _of_server(files), _cage(asked, env)), bits
+    ask, protocols = asked.client != NO_CERTIFICATE, program.protocols
+    context, bits = contexts.for_server(files, ask=ask, password=password, protocols=protocols)
+    return Kit(context, _of_server(files), _cage(asked, env), protocols), bits
 
 
 def _password() -> bytes:
@@ -166,8 +167,7 @@ def _of_server(files: ServerFiles) -> Pairs:
     with open(reader, "rb") as pipe:
         data = pipe.read()
     os.waitpid(pid, 0)
-    pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
-    return [(os.fsdecode(name), os.fsdecode(value)) for name, _, value in pairs]
+    return pairs_of(data)
 
 
 def _say_variables(path: str, fd: int) -> NoReturn:
@@ -175,10 +175,7 @@ def _say_variables(path: str, fd: int) -> NoReturn:
     try:
         from qserver.tls import certificates
 
-        with open(path, encoding="latin-1") as file:
-            der = ssl.PEM_cert_to_DER_cert(contexts.first_certificate(file.read()))
-        pairs = certificates.variables("SERVER", certificates.load(der))
-        write_all(fd, b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in pairs))
+        write_all(fd, block_of(certificates.variables("SERVER", certificates.first_of(path))))
     finally:
         os._exit(0)
 
@@ -209,7 +206,7 @@ def _serve(
     def reload() -> bool:
         """Certificate, key, CA and DH files again; if that fails the old ones stay."""
         try:
-            shelf[0] = _kit(asked, env, password)[0]
+            shelf[0] = _kit(asked, env, program, password)[0]
         except LoadError as error:
             log.complain("warning", str(error))
             return False

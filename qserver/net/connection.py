@@ -124,6 +124,8 @@ class Connection:
             control, rfd, wfd = (int(env[name]) for name in ("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"))
         except (KeyError, ValueError):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
+        if control == self.rfd:  # in TLS already
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         os.write(control, b"Y")
         variables = read_variables(control)
         if self.rfd == self.wfd:
@@ -164,8 +166,13 @@ def read_variables(control: int) -> dict[str, str]:
 
 def variables_of(data: bytes) -> dict[str, str]:
     """The variables in a block of `NAME=value` NUL …"""
+    return dict(pairs_of(data))
+
+
+def pairs_of(data: bytes) -> list[tuple[str, str]]:
+    """The same, with names that occur more than once."""
     pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
-    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    return [(os.fsdecode(name), os.fsdecode(value)) for name, _, value in pairs]
 
 
 def block_of(variables: Iterable[tuple[str, str]]) -> bytes:

@@ -51,17 +51,25 @@ def for_visitor(start: Mapping[str, str], visitor: Visitor, settings: list[tuple
     return env
 
 
-def with_tls(start: Mapping[str, str], visitor: Visitor, *, tcp: bool, proto: str = "") -> dict[str, str]:
-    """`start` with SSLREMOTEIP and the like for the variables of tcp-environ, with those too if `tcp` (ucspi 6.6, 8).
+def base_of_tls(start: Mapping[str, str], *, tcp: bool) -> dict[str, str]:
+    """`start` without anything that could pass for a variable that `with_tls` sets."""
+    unwanted = (*(f"SSL{name}" for name in OF_SSL), *(UNCERTAIN if tcp else ()))
+    return {name: value for name, value in start.items() if name not in unwanted}
 
-    `proto`: PROTO where that is not to be the usual one.
+
+def with_tls(start: Mapping[str, str], visitor: Visitor, *, tcp: bool, proto: str = "") -> dict[str, str]:
+    """`start` (made by `base_of_tls`) with SSLREMOTEIP and the like for tcp-environ's variables, with those too if `tcp`.
+
+    `proto`: PROTO where that is not to be the usual one (ucspi 6.6, 8).
     """
     of_connection = for_visitor({}, visitor, [])
-    env = {name: value for name, value in start.items() if name[:3] != "SSL" or name[3:] not in OF_SSL}
-    env["PROTO"] = proto or of_connection["PROTO"]
-    env |= {f"SSL{name}": of_connection[f"TCP{name}"] for name in OF_SSL if f"TCP{name}" in of_connection}
+    env = dict(start)
+    for name, value in of_connection.items():
+        if name.startswith("TCP") and name[3:] in OF_SSL:
+            env["SSL" + name[3:]] = value
     if tcp:
-        env = {name: value for name, value in env.items() if name not in UNCERTAIN} | of_connection
+        env.update(of_connection)
+    env["PROTO"] = proto or of_connection["PROTO"]
     return env
 
 

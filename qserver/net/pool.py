@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     class Runs(Protocol):
         """A worker."""
 
-        def run(self) -> None: ...
+        def run(self) -> int: ...
 
     Make = Callable[[Site, int], Runs]
     """A worker for a site and a cell, made in its own process."""
@@ -134,8 +134,7 @@ class Pool:
             signals.unblock_all()
             self._site.enter_worker()
             self._site.board.assign(cell, os.getpid())
-            self._make(self._site, cell).run()
-            code = 0
+            code = self._make(self._site, cell).run()
         except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
             self._site.log.complain("error", f"(111) internal bug: {chain.place(error)}")
         finally:

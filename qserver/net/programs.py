@@ -23,20 +23,28 @@ NO_PROCESS = (errno.EAGAIN, errno.ENOMEM)
 """Errors of a start that are not the program's fault."""
 
 
+ANY: tuple[str, ...] = ()
+"""Of a program that we know nothing of."""
+
+
 class Called:
-    """A network program of ours: a function that serves a connection."""
+    """A network program of ours: a function that serves a connection. `protocols`: what clients may call it by ALPN."""
 
-    __slots__ = ("argv", "serve")
+    __slots__ = ("argv", "protocols", "serve")
 
-    def __init__(self, argv: list[str], serve: Callable[[list[str], dict[str, str], Connection], int]) -> None:
+    def __init__(
+        self, argv: list[str], serve: Callable[[list[str], dict[str, str], Connection], int], protocols: tuple[str, ...] = ()
+    ) -> None:
         self.argv = argv
         self.serve = serve
+        self.protocols = protocols
 
 
 class Forked:
     """A command of ours that is no network program (an envdir before one, for instance)."""
 
     __slots__ = ("_name", "argv")
+    protocols = ANY
 
     def __init__(self, argv: list[str], name: str) -> None:
         self.argv = argv
@@ -64,6 +72,7 @@ class Spawned:
     """Any program. The file is looked up once, and again when it is no longer there."""
 
     __slots__ = ("_file", "_path", "argv")
+    protocols = ANY
 
     def __init__(self, argv: list[str], path: str | None) -> None:
         self.argv = argv
@@ -96,7 +105,7 @@ def choose(argv: list[str], env: dict[str, str], always_spawn: bool) -> Program:
         if "/" not in word and (later := _own_name(word, path)) is not None:
             _preload(later)
     _preload(name)
-    return Forked(argv, name) if serve is None else Called(argv, serve)
+    return Forked(argv, name) if serve is None else Called(argv, serve, getattr(module, "ALPN", ANY))
 
 
 def become(prog: str, argv: list[str], env: dict[str, str], path: str | None = None, name: str | None = None) -> NoReturn:

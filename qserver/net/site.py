@@ -34,9 +34,9 @@ class Titles:
         """A worker's that has no visitor."""
         self._set(f"{self._name} worker idle")
 
-    def relay(self) -> None:
-        """That of a worker's TLS process."""
-        self._set(f"{self._name} tls")
+    def relay(self, what: str) -> None:
+        """That of a worker's TLS process: the address it serves, or `idle`."""
+        self._set(f"{self._name} tls {what}")
 
     def busy(self, ip: str) -> None:
         """A worker's in a session."""

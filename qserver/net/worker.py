@@ -136,13 +136,14 @@ class Worker:
 class Server(Worker):
     """Serves sessions in this process, one at a time."""
 
-    __slots__ = ("_cell", "_directory", "_dispositions", "_left", "_program", "_umask")
+    __slots__ = ("_cell", "_code", "_directory", "_dispositions", "_left", "_program", "_umask")
 
     def __init__(self, site: Site, cell: int, program: Called) -> None:
         super().__init__(site)
         self._cell = cell
         self._program = program
         self._left = site.options.sessions
+        self._code = 0
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._umask = os.umask(0o77)
         os.umask(self._umask)
@@ -150,15 +151,22 @@ class Server(Worker):
         site.watch_master()
         self._dispositions = [signals.disposition(number) for number in RESTORED]
 
-    def run(self) -> None:
-        """Serve until the master is gone, the worker has done its share, or it is not needed."""
+    def run(self) -> int:
+        """Serve until the master is gone, the worker has done its share, or it is not needed; returns the exit code."""
         try:
             self._run()
         except Shut:
-            return
+            pass
+        return self._code
+
+    def _lost(self, fd: int) -> None:
+        """The master is gone. Raises Shut."""
+        if fd == self._site.life:
+            self._site.shut()
+        raise Shut
 
     def _run(self) -> None:
-        life, idle = self._site.life, self._site.titles.idle
+        idle = self._site.titles.idle
         first = None
         idle()
         while self._left > 0:
@@ -169,9 +177,7 @@ class Server(Worker):
                 continue
             for fd, _ in ready:
                 if fd not in self._by_fd:
-                    if fd == life:
-                        self._site.shut()
-                    raise Shut  # the master, or what else the worker cannot do without, is gone
+                    self._lost(fd)
             visitor = self._accept(self._by_fd[ready[0][0]])
             if visitor is None:
                 continue
@@ -270,12 +276,13 @@ class Starter(Worker):
         for fd in (site.life, site.room, self._wake_up.fileno()):
             self._full.register(fd, select.EPOLLIN)
 
-    def run(self) -> None:
-        """Start programs until the master is gone; then wait for those that run."""
+    def run(self) -> int:
+        """Start programs until the master is gone; then wait for those that run. Returns the exit code."""
         try:
             self._run()
         except Shut:
             self._finish()
+        return 0
 
     def _run(self) -> None:
         site, children = self._site, self._wake_up.fileno()

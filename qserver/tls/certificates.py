@@ -42,6 +42,17 @@ def load(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 
 
+def first_of(path: str) -> x509.Certificate:
+    """The first certificate of a PEM file. Raises OSError, ValueError."""
+    with open(path, "rb") as file:
+        return x509.load_pem_x509_certificate(file.read())
+
+
+def pem(der: bytes) -> str:
+    """The same certificate as text."""
+    return load(der).public_bytes(Encoding.PEM).decode("ascii")
+
+
 def host_names(certificate: x509.Certificate) -> list[str]:
     """The names a host may have: its dNSNames, or where there are none its common name."""
     return alternative_names(certificate, x509.DNSName) or [

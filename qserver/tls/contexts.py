@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import binascii
 import os
-import ssl
+from binascii import a2b_base64
 
-TLS_1_3 = "TLS_"
-"""Elements of a cipher list that begin so are suites of TLS 1.3, which the library lets nobody choose."""
-LONGEST_PASSWORD = 1024
-LEAST_DH_BITS = 2048
-CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+from qserver.base.getopt import scan_number
+from qserver.tls.library import BadFile, Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+SUITE = "TLS_"
+"""Elements of a cipher list that begin so are suites of TLS 1.3."""
+ANY_LEVEL = "@SECLEVEL=0"
+"""In a cipher list: versions before TLS 1.2 too, which the library has at no other level."""
+MODERN = ":".join((
+    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+    "DHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384", "DHE-RSA-CHACHA20-POLY1305",
+))  # fmt: skip
+"""A server's suites before TLS 1.3 if nobody asks for others: Mozilla's intermediate ones."""
+LONGEST_PASSWORD = 1024
+LEAST_DH_BITS = 2048
+CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
 class LoadError(Exception):
@@ -32,22 +42,29 @@ class Keys:
         self.password = password
 
 
-def for_client(*, verify: bool, cafile: str, cadir: str, keys: Keys | None, ciphers: str) -> ssl.SSLContext:
+def for_client(*, verify: bool, cafile: str, cadir: str, keys: Keys | None, ciphers: str, depth: int | None) -> Context:
     """The context of a client. Names are not compared here. Raises LoadError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    context = _strict(server=False) if depth is not None or SUITE in ciphers else Context(server=False)
+    context.demand(verify=verify)
     trust(context, cafile, cadir)
     if keys is not None:
         load_keys(context, keys)
     set_ciphers(context, ciphers)
+    if depth is not None:
+        context.set_depth(depth)
     return context
+
+
+def _strict(*, server: bool) -> Context:
+    from qserver.tls import openssl
+
+    return openssl.Context(server=server)
 
 
 class ServerFiles:
     """What sslserver reads at its start, by the variables of ucspi 6.1; an empty value is none."""
 
-    __slots__ = ("ccafile", "cadir", "cafile", "certfile", "chainfile", "ciphers", "dhfile", "keyfile")
+    __slots__ = ("ccafile", "cadir", "cafile", "certfile", "chainfile", "ciphers", "depth", "dhfile", "keyfile")
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.certfile = env.get("CERTFILE", "")
@@ -58,14 +75,17 @@ class ServerFiles:
         self.ccafile = env.get("CCAFILE", "")
         self.dhfile = env.get("DHFILE", "")
         self.ciphers = env.get("CIPHERS", "")
+        self.depth = scan_number(env.get("VERIFYDEPTH", ""), 1)
 
 
-def for_server(files: ServerFiles, *, ask: bool, password: bytes | None) -> tuple[ssl.SSLContext, int]:
+def for_server(
+    files: ServerFiles, *, ask: bool, password: bytes | None, protocols: tuple[str, ...] = ()
+) -> tuple[Context, int]:
     """The context of a server, and the bits of its DH parameters (0: none). `ask`: client certificates are demanded.
 
     Everything is read here: after a chroot no file is there. Raises LoadError.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _strict(server=True) if ask or SUITE in files.ciphers else Context(server=True)
     if files.chainfile:
         _load(context, files.chainfile, files.keyfile, password, "unable to load certificate chain file")
     elif files.certfile:
@@ -73,37 +93,40 @@ def for_server(files: ServerFiles, *, ask: bool, password: bytes | None) -> tupl
     if ask:
         _ask(context, files)
     bits = _set_dh(context, files.dhfile) if files.dhfile else 0
-    set_ciphers(context, files.ciphers)
+    set_ciphers(context, files.ciphers, MODERN)
+    if protocols:
+        context.speak(protocols)
     return context, bits
 
 
-def _load(context: ssl.SSLContext, certificate: str, key: str, password: bytes | None, complaint: str) -> None:
+def _load(context: Context, certificate: str, key: str, password: bytes | None, complaint: str) -> None:
     try:
-        context.load_cert_chain(certificate, key or None, password or b"")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        context.use_certificate(certificate, key or certificate, password or b"")
+    except BadFile as error:
+        if error.mismatch:
             raise LoadError("key does not match certificate") from error
         if _is_no_certificate(certificate):
             raise LoadError(f"{complaint}: {certificate}") from error
         raise LoadError(f"unable to load key: {key or certificate}") from error
 
 
-def _ask(context: ssl.SSLContext, files: ServerFiles) -> None:
-    """Demand certificates of the authorities in CAFILE and CADIR; no tickets, for a resumed session has no chain."""
-    if not files.ccafile or _is_no_certificate(files.ccafile):
-        raise LoadError("unable to load client CA list")
+def _ask(context: Context, files: ServerFiles) -> None:
+    """Demand certificates of the authorities in CAFILE and CADIR; CCAFILE's are named to the client."""
+    try:
+        if not files.ccafile or _is_no_certificate(files.ccafile):
+            raise BadFile
+        context.name_authorities(files.ccafile)
+    except BadFile as error:
+        raise LoadError("unable to load client CA list") from error
     trust(context, files.cafile, "")
     if files.cadir:
         try:
             texts = [_text(os.path.join(files.cadir, name)) for name in sorted(os.listdir(files.cadir))]
-            data = "".join(text for text in texts if CERTIFICATE in text)
-            if data:
-                context.load_verify_locations(cadata=data)
-        except (OSError, ValueError) as error:
+            context.trust(data="".join(text for text in texts if CERTIFICATE in text))
+        except (OSError, BadFile) as error:
             raise LoadError("unable to load CA list") from error
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
+    context.demand(verify=True)
+    context.set_depth(files.depth)
 
 
 def _text(path: str) -> str:
@@ -113,15 +136,15 @@ def _text(path: str) -> str:
         return file.read() + "\n"
 
 
-def _set_dh(context: ssl.SSLContext, path: str) -> int:
+def _set_dh(context: Context, path: str) -> int:
     """Use the parameters of a file unless they are weak; returns their bits, negative if they are too few."""
     try:
         with open(path, encoding="latin-1") as file:
             bits = _bits_of_dh(file.read())
         if bits < LEAST_DH_BITS:
             return -bits
-        context.load_dh_params(path)
-    except (OSError, ValueError, IndexError) as error:
+        context.use_dh(path)
+    except (OSError, ValueError, IndexError, BadFile) as error:
         raise LoadError("unable to set DH parameters") from error
     return bits
 
@@ -129,7 +152,7 @@ def _set_dh(context: ssl.SSLContext, path: str) -> int:
 def _bits_of_dh(text: str) -> int:
     """Bits of the prime: the first INTEGER in the SEQUENCE that is base64 between the lines. Raises ValueError."""
     start = text.index("DH PARAMETERS-----") + len("DH PARAMETERS-----")  # also X9.42's, which begin the same
-    der = binascii.a2b_base64(text[start : text.index("-----END", start)])
+    der = a2b_base64(text[start : text.index("-----END", start)])
     inner, _ = _contents(der, 0x30)
     prime, _ = _contents(inner, 0x02)
     return int.from_bytes(prime, "big").bit_length()
@@ -146,25 +169,25 @@ def _contents(der: bytes, tag: int) -> tuple[bytes, bytes]:
     return der[at : at + size], der[at + size :]
 
 
-def trust(context: ssl.SSLContext, cafile: str, cadir: str) -> None:
+def trust(context: Context, cafile: str, cadir: str) -> None:
     """Trust the authorities of a file and of a directory. Raises LoadError."""
     try:
         if cafile:
-            context.load_verify_locations(cafile=cafile)
+            context.trust(cafile=cafile)
         if cadir:
             if not os.path.isdir(cadir):
-                raise FileNotFoundError
-            context.load_verify_locations(capath=cadir)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise BadFile
+            context.trust(cadir=cadir)
+    except BadFile as error:
         raise LoadError("unable to load CA list") from error
 
 
-def load_keys(context: ssl.SSLContext, keys: Keys) -> None:
+def load_keys(context: Context, keys: Keys) -> None:
     """Raises LoadError."""
     try:
-        context.load_cert_chain(keys.certificate, keys.key or None, keys.password or b"")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        context.use_certificate(keys.certificate, keys.key or keys.certificate, keys.password or b"")
+    except BadFile as error:
+        if error.mismatch:
             raise LoadError("key does not match certificate") from error
         missing = _is_no_certificate(keys.certificate)
         raise LoadError("unable to load certificate" if missing else "unable to load key pair") from error
@@ -179,14 +202,20 @@ def _is_no_certificate(path: str) -> bool:
         return True
 
 
-def set_ciphers(context: ssl.SSLContext, text: str) -> None:
-    """The suites before TLS 1.3. Raises LoadError."""
-    chosen = ":".join(word for word in text.split(":") if word and not word.startswith(TLS_1_3))
-    if chosen:
-        try:
-            context.set_ciphers(chosen)
-        except ssl.SSLError as error:
-            raise LoadError("unable to set cipher list") from error
+def set_ciphers(context: Context, text: str, usual: str = "") -> None:
+    """A list as CIPHERS has it; `usual`: the suites before TLS 1.3 where it has none of them. Raises LoadError."""
+    words = [word for word in text.split(":") if word]
+    suites = [word for word in words if word.startswith(SUITE)]
+    names = ":".join(word for word in words if word not in suites) or usual
+    try:
+        if names:
+            context.set_ciphers(names)
+        if suites:
+            context.set_suites(":".join(suites))
+    except BadFile as error:
+        raise LoadError("unable to set cipher list") from error
+    if ANY_LEVEL in words:
+        context.allow_old()
 
 
 def password_from(fd: int) -> bytes:
@@ -197,10 +226,3 @@ def password_from(fd: int) -> bytes:
         if len(data) > LONGEST_PASSWORD and b"\0" not in data[:LONGEST_PASSWORD]:
             raise LoadError("password too long")
     return data.partition(b"\0")[0]
-
-
-def first_certificate(text: str) -> str:
-    """The first certificate of a PEM file that has one."""
-    end = "-----END CERTIFICATE-----"
-    start = text.index(CERTIFICATE)
-    return text[start : text.index(end, start) + len(end)] + "\n"

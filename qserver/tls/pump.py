@@ -1,152 +1,154 @@
-"""Bytes between an encrypted socket and a program's two descriptors (ucspi 6.4).
+"""Bytes between an encrypted socket and a program (ucspi 6.4).
 
-The TLS library works in memory (SSLObject, MemoryBIO): so its output is sent whatever made it (an alert, a KeyUpdate), a
-half-closed connection goes on in the other direction, and no direction waits for the other.
+The program's side is two pipes, or one socket for both directions. No direction waits for the other, a half-closed
+connection goes on in the other direction, and what the library has to say is sent whatever made it say so.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
-import ssl
 import time
+from struct import pack
+
+from qserver.tls import hello
+from qserver.tls.library import BLOCK, END_OF_FILE, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
+    from qserver.tls.library import Session
 
-BLOCK = 65536
 MOST_WAITING = 4 * BLOCK
 """Bytes that wait for one side before no more is read from the other."""
+LONGEST_HELLO = 65536
+CLOSED = -1
 HANGUP = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Trouble(Exception):
-    """The library's reason why it does not go on."""
-
-
 class Pump:
-    """One connection. `peer` is the connected socket, which becomes non-blocking; the handshake comes first."""
+    """One connection. The handshake comes first."""
 
-    def __init__(self, context: ssl.SSLContext, peer: _socket.socket, *, server: bool, name: str | None = None) -> None:
+    def __init__(self, tls: Session, peer: _socket.socket) -> None:
+        self.tls = tls
         self._peer = peer
-        peer.setblocking(False)
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=name)
-        self._to_peer = b""
-        """Encrypted, not yet sent."""
-        self._peer_ended = False
-        """Nothing more comes from the socket."""
-        self._peer_gone = False
-        """Nothing more goes there."""
 
-    def handshake(self, seconds: float) -> None:
-        """Raises Trouble, TimeoutError, ssl.SSLCertVerificationError; what the peer must hear of it has been sent."""
+    def handshake(self, seconds: float, protocols: tuple[bytes, ...] = ()) -> None:
+        """Who offers only other protocols than these is refused; with none nobody is.
+
+        Raises Trouble, TimeoutError; what the peer must hear of it has been sent.
+        """
         deadline = time.monotonic() + seconds
-        while True:
+        peer, tls = self._peer, self.tls
+        peer.setblocking(True)
+        peer.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _timeval(seconds))
+        heard = b"" if protocols else None
+        try:
+            while not self._shake(tls):
+                block = self._hear(deadline)
+                if heard is not None:
+                    heard = self._examine(heard + block, protocols)
+                tls.feed(block)
+                if not block:
+                    self._shake(tls)
+                    raise Trouble(END_OF_FILE)
+        except BlockingIOError:
+            raise TimeoutError from None
+        peer.setblocking(False)
+
+    def _shake(self, tls: Session) -> bool:
+        """One turn, whose words are sent even where it fails. Raises Trouble."""
+        try:
+            return tls.handshake()
+        finally:
+            self._say(tls.output())
+
+    def _say(self, data: bytes) -> None:
+        """To a peer that may be gone: its silence will tell. Raises BlockingIOError when it takes nothing for too long."""
+        while data:
             try:
-                self.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self._flush(deadline)
-                self._await_input(deadline)
-                continue
-            except ssl.SSLCertVerificationError:
-                self._flush(deadline)
+                data = data[self._peer.send(data) :]
+            except BlockingIOError:
                 raise
-            except (ssl.SSLError, OSError) as error:
-                self._flush(deadline)
-                raise Trouble(reason(error)) from error
-            self._flush(deadline)
-            return
+            except OSError:
+                return
 
-    def _flush(self, deadline: float) -> None:
-        """Send what the library has to say; a peer that is gone is not told."""
-        self._take_output()
-        while self._to_peer and not self._peer_gone:
-            self._send()
-            if self._to_peer:
-                self._wait(select.POLLOUT, deadline)
-
-    def _await_input(self, deadline: float) -> None:
-        if self._peer_ended:
-            raise Trouble("unexpected eof while reading")
-        self._wait(select.POLLIN, deadline)
-        self._receive()
-
-    def _wait(self, event: int, deadline: float) -> None:
-        poller = select.poll()
-        poller.register(self._peer.fileno(), event)
-        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    def _hear(self, deadline: float) -> bytes:
+        """Raises TimeoutError, BlockingIOError when it has waited too long."""
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise TimeoutError
-
-    def _take_output(self) -> None:
-        if self._outgoing.pending:
-            self._to_peer += self._outgoing.read()
-
-    def _send(self) -> None:
+        self._peer.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, _timeval(left))
         try:
-            self._to_peer = self._to_peer[self._peer.send(self._to_peer) :]
+            return self._peer.recv(BLOCK)
         except BlockingIOError:
-            return
+            raise
         except OSError:
-            self._peer_gone, self._to_peer = True, b""
+            return b""
 
-    def _receive(self) -> int:
-        """Take what the socket has; how many bytes that was."""
+    def _examine(self, heard: bytes, ours: tuple[bytes, ...]) -> bytes | None:
+        """The client's first words; None when enough is known of them. Raises Trouble."""
         try:
-            block = self._peer.recv(BLOCK)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            block = b""
-        if block:
-            self._incoming.write(block)
-        else:
-            self._peer_ended = True
-            self._incoming.write_eof()
-        return len(block)
+            offered = hello.offered(heard)
+        except hello.Incomplete:
+            return heard if len(heard) < LONGEST_HELLO else None
+        if offered and not any(name in ours for name in offered):
+            self._say(hello.NO_APPLICATION_PROTOCOL)
+            raise Trouble("no application protocol")
+        return None
 
-    def copy(self, from_program: int, to_program: int, idle: float) -> None:
+    def copy(self, reader: int, writer: int, idle: float) -> None:
         """Copy until the program's output has ended and been sent, and nobody wants the input any more; closes both.
 
-        With no traffic for `idle` seconds the program's input is closed, after as many more the connection is given up.
-        Raises Trouble.
+        `reader` and `writer` may be the same socket. With no traffic for `idle` seconds the program's input is closed, after
+        as many more the connection is given up. Raises Trouble.
         """
-        _Copy(self, from_program, to_program, idle).run()
+        _Copy(self.tls, self._peer, reader, writer).run(idle)
 
 
 class _Copy:
     """The two directions at work."""
 
-    def __init__(self, pump: Pump, from_program: int, to_program: int, idle: float) -> None:
-        self._pump = pump
-        self._from, self._to = from_program, to_program
-        for fd in (from_program, to_program):
-            os.set_blocking(fd, False)
-        self._idle = idle
-        self._waiting = b""
-        """Decrypted, not yet taken by the program."""
-        self._input_over = False
+    __slots__ = (
+        "_joined", "_peer", "_peer_ended", "_peer_gone", "_poll", "_reader", "_tls", "_to_peer", "_to_program", "_watched",
+        "_words_over", "_writer",
+    )  # fmt: skip
+
+    def __init__(self, tls: Session, peer: _socket.socket, reader: int, writer: int) -> None:
+        self._tls, self._peer = tls, peer
+        self._reader, self._writer = reader, writer
+        self._joined = reader == writer
+        os.set_blocking(reader, False)
+        if not self._joined:
+            os.set_blocking(writer, False)
+        self._poll = select.poll()
+        self._watched: dict[int, int] = {}
+        """What the poll waits for."""
+        self._to_peer = self._to_program = b""
+        """Encrypted, decrypted; not yet taken."""
+        self._peer_ended = False
+        """Nothing more comes from the socket."""
+        self._peer_gone = False
+        """Nothing more goes there."""
+        self._words_over = False
         """The peer has said its last word."""
 
-    def run(self) -> None:
+    def run(self, idle: float) -> None:
         """To the end. Raises Trouble."""
         try:
-            self._run()
+            self._run(idle)
         finally:
             self._close_input()
-            if self._from >= 0:
-                os.close(self._from)
-                self._from = -1
+            self._close_output()
 
-    def _run(self) -> None:
-        self._pump._take_output()
+    def _run(self, idle: float) -> None:
         self._decrypt()  # what came with the handshake
         quiet_since = time.monotonic()
         while not self._is_over():
-            ready = self._poller().poll(max(0.0, quiet_since + self._idle - time.monotonic()) * 1000)
+            self._watch()
+            ready = self._poll.poll(max(0.0, quiet_since + idle - time.monotonic()) * 1000)
             if not ready:
-                if self._to < 0:
+                if self._writer == CLOSED:
                     break
                 self._close_input()
                 quiet_since = time.monotonic()
@@ -156,117 +158,166 @@ class _Copy:
                     quiet_since = time.monotonic()
 
     def _is_over(self) -> bool:
-        pump = self._pump
-        if pump._peer_gone and self._to < 0:
+        if self._peer_gone and self._writer == CLOSED:
             return True
-        return self._from < 0 and not pump._to_peer and (self._to < 0 or pump._peer_gone)
+        return self._reader == CLOSED and not self._to_peer and (self._writer == CLOSED or self._peer_gone)
 
-    def _poller(self) -> select.poll:
-        pump, poller = self._pump, select.poll()
-        on_peer = select.POLLOUT if pump._to_peer else 0
-        if not pump._peer_ended and len(self._waiting) < MOST_WAITING:
+    def _watch(self) -> None:
+        """Wait for what can be dealt with now."""
+        wanted = {}
+        on_peer = select.POLLOUT if self._to_peer else 0
+        if not self._peer_ended and len(self._to_program) < MOST_WAITING:
             on_peer |= select.POLLIN
         if on_peer:
-            poller.register(pump._peer.fileno(), on_peer)
-        if self._from >= 0 and len(pump._to_peer) < MOST_WAITING:
-            poller.register(self._from, select.POLLIN)
-        if self._to >= 0:
-            poller.register(self._to, select.POLLOUT if self._waiting else 0)
-        return poller
+            wanted[self._peer.fileno()] = on_peer
+        if self._reader != CLOSED and len(self._to_peer) < MOST_WAITING:
+            wanted[self._reader] = select.POLLIN
+        if self._writer != CLOSED and (self._to_program or not self._joined):
+            wanted[self._writer] = wanted.get(self._writer, 0) | (select.POLLOUT if self._to_program else 0)
+        if wanted != self._watched:
+            for fd in self._watched.keys() - wanted.keys():
+                self._poll.unregister(fd)
+            for fd, events in wanted.items():
+                self._poll.register(fd, events)
+            self._watched = wanted
 
     def _step(self, fd: int, events: int) -> bool:
         """Whether bytes have moved."""
-        pump = self._pump
-        if fd == self._from:
-            return self._encrypt()
-        if fd == self._to:
-            return self._feed(events)
         moved = False
-        if events & (select.POLLOUT | HANGUP) and pump._to_peer:
-            pump._send()
-            moved = True
-        if events & (select.POLLIN | HANGUP) and not pump._peer_ended:
-            moved |= pump._receive() > 0
-            self._decrypt()
+        if fd == self._peer.fileno():
+            if events & (select.POLLOUT | HANGUP) and self._to_peer:
+                self._send()
+                moved = True
+            if events & (select.POLLIN | HANGUP) and not self._peer_ended:
+                moved |= self._receive()
+            return moved
+        if fd == self._writer and events & (select.POLLOUT | HANGUP):
+            moved = self._feed_program(events)
+        if fd == self._reader and events & (select.POLLIN | HANGUP):
+            moved |= self._encrypt()
         return moved
 
-    def _encrypt(self) -> bool:
-        """The program's next words, or its last."""
-        pump = self._pump
+    def _receive(self) -> bool:
         try:
-            block = os.read(self._from, BLOCK)
+            block = self._peer.recv(BLOCK)
         except BlockingIOError:
             return False
-        if block:
-            try:
-                pump.tls.write(block)
-            except ssl.SSLError as error:
-                raise Trouble(reason(error)) from error
-        else:
-            os.close(self._from)
-            self._from = -1
-            try:
-                pump.tls.unwrap()
-            except (ssl.SSLError, OSError):
-                pass  # its answer may come, or not
-        pump._take_output()
-        pump._send()
-        if not block and not pump._to_peer:
-            self._say_goodbye()
-        return bool(block)
-
-    def _say_goodbye(self) -> None:
-        import _socket
-
-        try:
-            self._pump._peer.shutdown(_socket.SHUT_WR)
         except OSError:
-            self._pump._peer_gone = True
+            block = b""
+        self._peer_ended = not block
+        self._tls.feed(block)
+        self._decrypt()
+        return True
 
     def _decrypt(self) -> None:
         """What the peer has said, as far as it is complete."""
-        pump = self._pump
+        tls, words = self._tls, [self._to_program]
         try:
-            while block := pump.tls.read(BLOCK):
-                self._waiting += block
-            self._input_over = True
-        except ssl.SSLWantReadError:
-            self._input_over = pump._peer_ended
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            self._input_over = True
-        except ssl.SSLError as error:
-            pump._take_output()
-            pump._send()
-            if self._from >= 0:
-                raise Trouble(reason(error)) from error
-            self._input_over = True
-        pump._take_output()
-        if self._input_over and not self._waiting:
-            self._close_input()
+            while block := tls.read():
+                words.append(block)
+            self._words_over = block is not None or self._peer_ended
+        except Trouble:
+            self._send_output()
+            if self._reader != CLOSED:
+                raise
+            self._words_over = True
+        self._send_output()
+        had = bool(self._to_program)
+        self._to_program = b"".join(words)
+        if not had:
+            self._feed_program(0)
 
-    def _feed(self, events: int) -> bool:
+    def _feed_program(self, events: int) -> bool:
         """The program takes what it was told, or has gone."""
+        done = 0
+        if self._writer == CLOSED:
+            self._to_program = b""
+            return False
         try:
-            done = os.write(self._to, self._waiting) if self._waiting else 0
+            if self._to_program:
+                done = os.write(self._writer, self._to_program)
+                self._to_program = self._to_program[done:]
         except BlockingIOError:
             return False
         except OSError:
-            done = len(self._waiting)
             events = select.POLLERR
-        self._waiting = self._waiting[done:]
-        if events & HANGUP or (self._input_over and not self._waiting):
+        if events & HANGUP or (self._words_over and not self._to_program):
             self._close_input()
         return done > 0
 
+    def _encrypt(self) -> bool:
+        """The program's next words, or its last."""
+        try:
+            block = os.read(self._reader, BLOCK)
+        except BlockingIOError:
+            return False
+        except OSError:  # a socket whose other end was closed with words unread
+            block = b""
+        if block:
+            self._tls.write(block)
+        else:
+            self._close_output()
+            self._tls.say_goodbye()
+        self._send_output()
+        if not block and not self._to_peer:
+            self._hang_up()
+        return bool(block)
+
+    def _send_output(self) -> None:
+        """What the library has to say."""
+        if output := self._tls.output():
+            waited, self._to_peer = self._to_peer, self._to_peer + output
+            if not waited:
+                self._send()
+
+    def _send(self) -> None:
+        try:
+            self._to_peer = self._to_peer[self._peer.send(self._to_peer) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._peer_gone, self._to_peer = True, b""
+        if not self._to_peer and self._reader == CLOSED:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        try:
+            self._peer.shutdown(_socket.SHUT_WR)
+        except OSError:
+            self._peer_gone = True
+
     def _close_input(self) -> None:
-        if self._to >= 0:
-            os.close(self._to)
-            self._to, self._waiting = -1, b""
+        """The program is told no more."""
+        fd, self._writer, self._to_program = self._writer, CLOSED, b""
+        if fd != CLOSED and self._joined and self._reader != CLOSED:
+            _shut_writing(fd)
+        else:
+            self._close(fd)
+
+    def _close_output(self) -> None:
+        """The program has said its last word; one that has closed its only socket hears no more either."""
+        if self._joined:
+            self._writer, self._to_program = CLOSED, b""
+        fd, self._reader = self._reader, CLOSED
+        self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        if fd == CLOSED:
+            return
+        if self._watched.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+        os.close(fd)
 
 
-def reason(error: OSError) -> str:
-    """The library's words."""
-    if isinstance(error, ssl.SSLEOFError):
-        return "unexpected eof while reading"
-    found = getattr(error, "reason", None)
-    return str(found).lower().replace("_", " ") if found else str(error.strerror or error).lower()
+def _shut_writing(fd: int) -> None:
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        sock.shutdown(_socket.SHUT_WR)
+    except OSError:  # nobody is there
+        return
+    finally:
+        sock.detach()
+
+
+def _timeval(seconds: float) -> bytes:
+    return pack("@qq", int(seconds), int(seconds % 1 * 1_000_000) or 1)

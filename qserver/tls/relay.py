@@ -1,157 +1,207 @@
 """The TLS process beside each worker of sslserver: it has the key and, from the handshake on, the client (ucspi 6.2, 6.4).
 
-For each session the worker sends it four descriptors: the client's socket, the writing end of the program's input, the
-reading end of its output, and the control socket, on which the program (or the worker for it) asks for TLS. It answers with
-one byte when the session is over: 0, or the exit code of what went wrong.
+For each session the worker sends it an order and two or three descriptors. TLS at once for a program of ours: the client's
+socket, and one to the program. Else the client's socket, the writing end of the program's input, the reading end of its
+output, and the control socket on which the program, or the worker for it, asks for TLS. It answers with one octet when the
+session is over: 0, or the exit code of what went wrong.
 """
 
 from __future__ import annotations
 
 import _socket
-import array
-import json
 import os
-import ssl
+from struct import calcsize, pack, unpack
 
+from qserver.base.files import write_all
 from qserver.net.connection import block_of
 from qserver.tls import variables
+from qserver.tls.library import Trouble
 from qserver.tls.options import CERTIFICATE_AND_NAME, NO_CERTIFICATE
-from qserver.tls.pump import Pump, Trouble
+from qserver.tls.pump import Pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from qserver.net.site import Titles
+    from qserver.tls.library import Context
     from qserver.tls.log import TlsLog
     from qserver.tls.options import TlsOptions
 
 LONGEST_ORDER = 65536
-DESCRIPTORS = 4
+MOST_DESCRIPTORS = 4
 Pairs = list[tuple[str, str]]
 """Variables and their values."""
-START, START_AND_TELL, START_AND_SAY_SO = b"y", b"Y", b"w"
-"""Asked on the control socket; the last only by the worker: the answer is two NULs, and means that TLS began."""
+START, START_AND_TELL = b"y", b"Y"
+"""Asked on the control socket."""
+SIZE_OF_INT = calcsize("@i")
+SIZE_OF_BLOCK = "@I"
+"""Before the variables on a program's only socket."""
 NO_TLS, NO_CREDENTIALS = 111, 110
 
 
 class Order:
     """What the worker says of a session."""
 
-    __slots__ = ("banner", "host", "ip", "pid")
+    __slots__ = ("banner", "host", "ip", "pid", "tells")
 
-    def __init__(self, pid: int, ip: str, host: str | None, banner: bytes) -> None:
+    def __init__(self, pid: int, ip: str, host: str | None, banner: bytes, *, tells: bool = False) -> None:
         self.pid = pid
         """The program's, for the log."""
         self.ip = ip
         self.host = host
         self.banner = banner
         """Said in TLS, before the program's first word."""
+        self.tells = tells
+        """The variables go to the program's only socket first."""
 
     def pack(self) -> bytes:
         """As a datagram."""
-        return json.dumps([self.pid, self.ip, self.host, self.banner.decode("latin-1")]).encode()
+        return b"%d\0%d\0%s\0%s\0%s" % (self.pid, self.tells, self.ip.encode(), os.fsencode(self.host or ""), self.banner)
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
         """The same on the other side."""
-        pid, ip, host, banner = json.loads(data)
-        return cls(pid, ip, host, banner.encode("latin-1"))
+        pid, tells, ip, host, banner = data.split(b"\0", 4)
+        return cls(int(pid), ip.decode(), os.fsdecode(host) or None, banner, tells=tells == b"1")
 
 
 def send(channel: _socket.socket, order: Order, fds: list[int]) -> None:
     """Hand a session to the relay. Raises OSError."""
-    channel.sendmsg([order.pack()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))])
+    channel.sendmsg([order.pack()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"@{len(fds)}i", *fds))])
+
+
+def read_told(fd: int) -> bytes | None:
+    """What a program's only socket says first, a block of variables; None where there is no TLS. Raises OSError."""
+    size = _read_exactly(fd, calcsize(SIZE_OF_BLOCK))
+    return _read_exactly(fd, unpack(SIZE_OF_BLOCK, size)[0]) if size else None
+
+
+def _read_exactly(fd: int, size: int) -> bytes:
+    """Nothing where it ends before that."""
+    data = b""
+    while len(data) < size:
+        block = os.read(fd, size - len(data))
+        if not block:
+            return b""
+        data += block
+    return data
 
 
 class Relay:
-    """Serves one session after another, until the worker is gone."""
+    """Serves one session after another, until the worker is gone. `protocols`: what a client may offer by ALPN."""
 
     def __init__(
-        self, channel: _socket.socket, context: ssl.SSLContext, of_server: Pairs, options: TlsOptions, log: TlsLog
-    ) -> None:
+        self, channel: _socket.socket, context: Context, of_server: Pairs, protocols: tuple[bytes, ...],
+        options: TlsOptions, log: TlsLog, titles: Titles,
+    ) -> None:  # fmt: skip
         self._channel = channel
         self._context = context
         self._of_server = of_server
         """What there is to say of our own certificate."""
+        self._protocols = protocols
         self._options = options
         self._log = log
+        self._titles = titles
 
     def run(self) -> None:
         """To the end."""
         while True:
+            self._titles.relay("idle")
             try:
                 data, fds = self._receive()
             except OSError:
                 return
-            if not data or len(fds) != DESCRIPTORS:
+            if len(fds) < 2:
                 return
-            code = self._session(Order.unpack(data), fds)
+            order = Order.unpack(data)
+            self._titles.relay(order.ip)
             try:
+                code = self._session(order, fds)
                 self._channel.send(bytes((code,)))
             except OSError:
                 return
 
-    def _receive(self) -> tuple[bytes, list[int]]:
-        room = _socket.CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
+    def _receive(self) -> tuple[bytes, tuple[int, ...]]:
+        room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * SIZE_OF_INT)
         data, ancillary, _, _ = self._channel.recvmsg(LONGEST_ORDER, room, _socket.MSG_CMSG_CLOEXEC)
-        fds = array.array("i")
         for level, kind, content in ancillary:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        return data, fds.tolist()
+                return data, unpack(f"@{len(content) // SIZE_OF_INT}i", content)
+        return data, ()
 
-    def _session(self, order: Order, fds: list[int]) -> int:
+    def _session(self, order: Order, fds: tuple[int, ...]) -> int:
         """Until it is over; the code."""
-        client, to_program, from_program, control = fds
-        peer = _socket.socket(fileno=client)
+        client, *rest = fds
+        # with a family given, whatever it is, the kernel is not asked for family, type and protocol
+        peer = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, client)
         try:
-            asked = os.read(control, 1)
-            if asked not in (START, START_AND_TELL, START_AND_SAY_SO):
-                close_all((to_program, from_program))
-                return 0
-            pump = Pump(self._context, peer, server=True)
-            code = self._begin(order, pump)
-            if code:
-                close_all((to_program, from_program))
-                return code
-            if asked != START:
-                os.write(control, self._answer(pump) if asked == START_AND_TELL else b"\0\0")
-            return self._copy(order, pump, from_program, to_program)
-        except OSError:  # nobody at the other end of the control socket
-            close_all((to_program, from_program))
-            return NO_TLS
+            return self._at_once(order, peer, *rest) if len(rest) == 1 else self._when_asked(order, peer, *rest)
         finally:
-            os.close(control)
             try:
                 peer.shutdown(_socket.SHUT_RDWR)
             except OSError:
                 pass
             peer.close()
 
+    def _at_once(self, order: Order, peer: _socket.socket, program: int) -> int:
+        """TLS for a program of ours."""
+        pump = Pump(self._context.session(), peer)
+        code = self._begin(order, pump)
+        if code:
+            os.close(program)
+            return code
+        if order.tells:
+            block = self._block(pump)
+            write_all(program, pack(SIZE_OF_BLOCK, len(block)) + block)
+        return self._copy(order, pump, program, program)
+
+    def _when_asked(self, order: Order, peer: _socket.socket, to_program: int, from_program: int, control: int) -> int:
+        """TLS as the protocol of UCSPI-TLS has it."""
+        try:
+            try:
+                found = self._answer(order, peer, control)
+            except OSError:  # nobody at the other end of the control socket
+                found = NO_TLS
+            if isinstance(found, Pump):
+                return self._copy(order, found, from_program, to_program)
+            close_all((to_program, from_program))
+            return found
+        finally:
+            os.close(control)
+
+    def _answer(self, order: Order, peer: _socket.socket, control: int) -> Pump | int:
+        """TLS if it is asked for; else, and where it fails, the code. Raises OSError."""
+        asked = os.read(control, 1)
+        if asked not in (START, START_AND_TELL):
+            return 0
+        pump = Pump(self._context.session(), peer)
+        code = self._begin(order, pump)
+        if code:
+            return code
+        if asked == START_AND_TELL:
+            write_all(control, self._block(pump) + b"\0")
+        return pump
+
     def _begin(self, order: Order, pump: Pump) -> int:
         """The handshake, and what is demanded of the client; 0, or why not."""
-        log, doing = self._log, "unable to accept TLS from"
+        log = self._log
         try:
-            pump.handshake(self._options.tls_timeout)
-        except ssl.SSLCertVerificationError as error:
-            log.trouble("fatal", NO_TLS, doing, order.ip, order.pid, error.verify_message or "certificate verify failed")
-            return NO_TLS
-        except Trouble as trouble:
-            log.trouble("fatal", NO_TLS, doing, order.ip, order.pid, str(trouble))
-            return NO_TLS
-        except TimeoutError:
-            log.trouble("fatal", NO_TLS, doing, order.ip, order.pid, "timed out")
+            pump.handshake(self._options.tls_timeout, self._protocols)
+        except (Trouble, TimeoutError) as error:
+            why = "timed out" if isinstance(error, TimeoutError) else str(error)
+            log.trouble("fatal", NO_TLS, "unable to accept TLS from", order.ip, order.pid, why)
             return NO_TLS
         if self._options.client != NO_CERTIFICATE and not self._is_welcome(order, pump):
             return NO_CREDENTIALS
         if log.verbose:
-            cipher = (pump.tls.cipher() or ("",))[0]
-            log.accept(order.pid, f"{pump.tls.version()}:{cipher}" if self._options.shows_cipher else "")
+            shown = f"{pump.tls.version()}:{pump.tls.cipher()}" if self._options.shows_cipher else ""
+            log.accept(order.pid, shown)
         return 0
 
     def _is_welcome(self, order: Order, pump: Pump) -> bool:
         """Whether the client has a certificate, and with -z whether it is its host's."""
         from qserver.tls import certificates
 
-        der = pump.tls.getpeercert(binary_form=True)
+        der = pump.tls.certificate()
         if der is None:
             self._log.trouble("error", NO_CREDENTIALS, "no client certificate from", order.ip, order.pid)
             return False
@@ -165,10 +215,9 @@ class Relay:
             self._log.valid(order.ip, order.pid)
         return True
 
-    def _answer(self, pump: Pump) -> bytes:
-        """The variable block."""
-        pairs = [*variables.of_connection(pump.tls), *self._of_server, *variables.of_client(pump.tls)]
-        return block_of(pairs) + b"\0"
+    def _block(self, pump: Pump) -> bytes:
+        """The variables."""
+        return block_of([*variables.of_connection(pump.tls), *self._of_server, *variables.of_client(pump.tls)])
 
     def _copy(self, order: Order, pump: Pump, from_program: int, to_program: int) -> int:
         try:

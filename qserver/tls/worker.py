@@ -11,21 +11,20 @@ from qserver.base import chain, signals
 from qserver.base.errors import fatal
 from qserver.base.privileges import become
 from qserver.net import environ
-from qserver.net.connection import Connection, read_variables
+from qserver.net.connection import Connection, read_variables, variables_of
 from qserver.net.programs import Called
 from qserver.net.reception import DENIED, TROUBLE, Dropped
 from qserver.net.worker import Server
-from qserver.tls.relay import START, START_AND_SAY_SO, START_AND_TELL, Order, Relay, close_all, send
+from qserver.tls.relay import START, START_AND_TELL, Order, Relay, close_all, read_told, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
-
     from qserver.net.bindings import Listener
     from qserver.net.programs import Program
     from qserver.net.reception import Decision
     from qserver.net.site import Site
     from qserver.net.visitor import Visitor
+    from qserver.tls.library import Context
     from qserver.tls.log import TlsLog
     from qserver.tls.options import TlsOptions
     from qserver.tls.relay import Pairs
@@ -62,18 +61,22 @@ class Cage:
 
 
 class Kit:
-    """What the master has read before it forks: the context, what there is to say of our certificate, the relay's cage."""
+    """What the master has read before it forks: the context, what there is to say of our certificate, the relay's cage.
 
-    __slots__ = ("cage", "context", "of_server")
+    `protocols`: what a client may offer by ALPN; with none it may offer anything.
+    """
 
-    def __init__(self, context: ssl.SSLContext, of_server: Pairs, cage: Cage) -> None:
+    __slots__ = ("cage", "context", "of_server", "protocols")
+
+    def __init__(self, context: Context, of_server: Pairs, cage: Cage, protocols: tuple[str, ...]) -> None:
         self.context = context
         self.of_server = of_server
         self.cage = cage
+        self.protocols = tuple(name.encode() for name in protocols)
 
 
-class Session:
-    """The descriptors of one session: the program's ends of two pipes and of the control socket."""
+class Ends:
+    """The descriptors of a session as UCSPI-TLS has it: the program's ends of two pipes and of the control socket."""
 
     __slots__ = ("control", "for_relay", "reader", "writer")
 
@@ -91,14 +94,16 @@ class Session:
             send(channel, order, self.for_relay)
         finally:
             close_all(tuple(self.for_relay[1:]))
+            self.for_relay = []
 
     def close(self) -> None:
         """The program is done with it."""
-        for fd in (self.reader, self.writer, self.control):
+        for fd in (self.reader, self.writer, self.control, *self.for_relay[1:]):
             try:
                 os.close(fd)
             except OSError:  # the program did
                 continue
+        self.for_relay = []
 
 
 class Secured(Server):
@@ -118,6 +123,7 @@ class Secured(Server):
         if options.uid:
             become(options.uid, os.getgid(), os.getgroups())
         super().__init__(site, cell, program)  # type: ignore[arg-type]
+        self._start = environ.base_of_tls(self._start, tcp=options.tcp_variables)
         for fd in (self._channel.fileno(), site.era):
             self._poll.register(fd, select.EPOLLIN)
 
@@ -131,14 +137,19 @@ class Secured(Server):
                 listener.sock.close()
             signals.ignore(signals.SIGPIPE)
             kit.cage.enter(log.name)
-            site.titles.relay()
-            Relay(channel, kit.context, kit.of_server, self._tls, log).run()
+            Relay(channel, kit.context, kit.of_server, kit.protocols, self._tls, log, site.titles).run()
             code = 0
         except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
             text = getattr(error, "text", "")
             log.complain("error", f"({TROUBLE}) {text.partition(') ')[2] or 'internal bug: ' + chain.place(error)}")
         finally:
             os._exit(code)
+
+    def _lost(self, fd: int) -> None:
+        """The relay is gone, or the worker is to be replaced by another, or the master is gone. Raises Shut."""
+        if fd == self._channel.fileno():
+            self._code = TROUBLE
+        super()._lost(fd)
 
     def _session(self, visitor: Visitor, listener: Listener, trouble: Dropped | None, told: bool) -> tuple[int, int]:
         """Reception and program; pid and wait status."""
@@ -151,70 +162,72 @@ class Secured(Server):
                 self._log.pid(self.pid, visitor.ip)
             self._log.complain(dropped.kind, str(dropped))
             return self.pid, dropped.code << 8
-        if decision.allowed:
-            try:
-                session = Session(visitor.fd)
-            except OSError as error:
-                self._log.complain("drop", f"({TROUBLE}) unable to make pipes", error)
-                return self.pid, TROUBLE << 8
-            return self._with_relay(session, visitor, decision, told)
-        self._tell(visitor, decision, self.pid, told)
-        return self.pid, DENIED << 8
+        if not decision.allowed:
+            self._tell(visitor, decision, self.pid, told)
+            return self.pid, DENIED << 8
+        try:
+            return self._serve_allowed(visitor, decision, told)
+        except OSError as error:  # the relay is gone, or there are no descriptors
+            self._left, self._code = 0, TROUBLE
+            self._log.complain("error", f"({TROUBLE}) no TLS process", error)
+            return self.pid, TROUBLE << 8
 
     def _tell(self, visitor: Visitor, decision: Decision, pid: int, told: bool) -> None:
         if told:
             self._log.pid(pid, visitor.ip)
             self._log.verdict("ok" if decision.allowed else "deny", pid, visitor, decision.note)
 
-    def _with_relay(self, session: Session, visitor: Visitor, decision: Decision, told: bool) -> tuple[int, int]:
-        env = self._environment(visitor, decision, session)
-        banner = b"" if self._tls.delayed else self._tls.late_banner
+    def _serve_allowed(self, visitor: Visitor, decision: Decision, told: bool) -> tuple[int, int]:
+        """pid and wait status. Raises OSError."""
+        program = self._program
+        if isinstance(program, Called):
+            self._tell(visitor, decision, self.pid, told)
+            if not self._tls.delayed:
+                return self.pid, self._call_at_once(visitor, decision) << 8
+        ends = Ends(visitor.fd)
         try:
-            if isinstance(self._program, Called):
-                self._tell(visitor, decision, self.pid, told)
-                session.hand_over(self._channel, Order(self.pid, visitor.ip, visitor.host, banner))
-                return self.pid, self._call_program(session, visitor, env) << 8
-            return self._start_program(session, visitor, decision, env, banner, told)
-        except OSError as error:  # the relay is gone
-            self._left = 0
-            self._log.complain("error", f"({TROUBLE}) no TLS process", error)
-            return self.pid, TROUBLE << 8
+            if isinstance(program, Called):
+                return self.pid, self._call_delayed(visitor, decision, ends) << 8
+            return self._start_program(ends, visitor, decision, told)
         finally:
-            session.close()
+            ends.close()
 
-    def _environment(self, visitor: Visitor, decision: Decision, session: Session) -> dict[str, str]:
-        """The program's, but for what the handshake tells (ucspi 6.6)."""
+    def _environment(self, visitor: Visitor, decision: Decision, fds: tuple[int, int, int]) -> dict[str, str]:
+        """The program's, but for what the handshake tells; `fds` are its descriptors for TLS (ucspi 6.6)."""
         tcp = self._tls.tcp_variables
         env = environ.with_tls(self._start, visitor, tcp=tcp, proto="" if tcp else "TLS")
-        for name, fd in zip(("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"), self._numbers(session), strict=True):
-            env[name] = str(fd)
-        return {**env, **dict(decision.settings)}
+        env["SSLCTLFD"], env["SSLREADFD"], env["SSLWRITEFD"] = map(str, fds)
+        env.update(decision.settings)
+        return env
 
-    def _numbers(self, session: Session) -> tuple[int, int, int]:
-        """What the program calls the descriptors for TLS."""
-        if isinstance(self._program, Called):
-            return session.control, session.reader, session.writer
-        return FIRST_FREE, FIRST_FREE + 1, FIRST_FREE + 2
+    def _order(self, pid: int, visitor: Visitor, *, tells: bool = False) -> Order:
+        """What the relay is to know; the banner is said by it where TLS comes at once."""
+        return Order(pid, visitor.ip, visitor.host, self._tls.late_banner, tells=tells)
 
-    def _ask(self, session: Session) -> dict[str, str] | None:
-        """TLS at once: what the handshake tells, if it is asked for; None where it failed."""
-        tells = self._tls.tls_variables
-        os.write(session.control, START_AND_TELL if tells else START_AND_SAY_SO)
+    def _call_at_once(self, visitor: Visitor, decision: Decision) -> int:
+        """A network program of ours, in TLS from its first word; its exit code, or the relay's. Raises OSError."""
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        fd, tells, code = ours.detach(), self._tls.tls_variables, TROUBLE
         try:
-            return read_variables(session.control)
-        except OSError:
-            return None
+            try:
+                send(self._channel, self._order(self.pid, visitor, tells=tells), [visitor.fd, theirs.fileno()])
+            finally:
+                theirs.close()
+            env = self._environment(visitor, decision, (fd, fd, fd))
+            block = read_told(fd) if tells else b""
+            if block is not None:
+                env.update(variables_of(block))
+                code = self._call(env, Connection.from_socket(fd))
+        finally:
+            os.close(fd)
+        return self._await_relay() or code
 
-    def _call_program(self, session: Session, visitor: Visitor, env: dict[str, str]) -> int:
-        """A network program of ours; its exit code, or the relay's."""
-        code = TROUBLE
-        if self._tls.delayed:
-            code = self._call(env, Connection.from_socket(visitor.fd))
-        else:
-            told = self._ask(session)
-            if told is not None:
-                code = self._call({**env, **told}, Connection.from_fds(session.reader, session.writer))
-        session.close()
+    def _call_delayed(self, visitor: Visitor, decision: Decision, ends: Ends) -> int:
+        """A network program of ours that asks for TLS or not; its exit code, or the relay's. Raises OSError."""
+        ends.hand_over(self._channel, self._order(self.pid, visitor))
+        env = self._environment(visitor, decision, (ends.control, ends.reader, ends.writer))
+        code = self._call(env, Connection.from_socket(visitor.fd))
+        ends.close()
         return self._await_relay() or code
 
     def _await_relay(self) -> int:
@@ -224,50 +237,55 @@ class Secured(Server):
             raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         return answer[0]
 
-    def _start_program(
-        self, session: Session, visitor: Visitor, decision: Decision, env: dict[str, str], banner: bytes, told: bool
-    ) -> tuple[int, int]:
-        """A program as a process; its pid and wait status."""
-        program, channel = self._program, self._channel
-        pid = self.pid
-        if not self._tls.delayed and self._tls.tls_variables:
-            session.hand_over(channel, Order(pid, visitor.ip, visitor.host, banner))
-            told_by_tls = self._ask(session)
-            if told_by_tls is None:
-                self._tell(visitor, decision, pid, told)
-                session.close()
-                return pid, self._await_relay() << 8
-            env = {**env, **told_by_tls}
+    def _start_program(self, ends: Ends, visitor: Visitor, decision: Decision, told: bool) -> tuple[int, int]:
+        """A program as a process; its pid and wait status. Raises OSError."""
+        env = self._environment(visitor, decision, (FIRST_FREE, FIRST_FREE + 1, FIRST_FREE + 2))
+        if self._tls.delayed or not self._tls.tls_variables:
+            pid, trouble = self._spawn(ends, visitor, decision, env, told)
+            if trouble:
+                return pid, trouble
+            ends.hand_over(self._channel, self._order(pid, visitor))
+            if not self._tls.delayed:
+                os.write(ends.control, START)
+        else:
+            ends.hand_over(self._channel, self._order(self.pid, visitor))
+            variables = self._ask(ends)
+            if variables is None:
+                self._tell(visitor, decision, self.pid, told)
+                ends.close()
+                return self.pid, self._await_relay() << 8
+            pid, trouble = self._spawn(ends, visitor, decision, {**env, **variables}, told)
+            if trouble:
+                ends.close()
+                self._await_relay()
+                return pid, trouble
+        ends.close()
+        return pid, self._await_both(pid)
+
+    def _ask(self, ends: Ends) -> dict[str, str] | None:
+        """TLS at once: what the handshake tells; None where it failed."""
+        os.write(ends.control, START_AND_TELL)
         try:
-            pid = self._spawn(session, visitor, env)
+            return read_variables(ends.control)
+        except OSError:
+            return None
+
+    def _spawn(self, ends: Ends, visitor: Visitor, decision: Decision, env: dict[str, str], told: bool) -> tuple[int, int]:
+        """The program's pid and 0; where it cannot be started, ours and the wait status."""
+        fds = {0: ends.reader, 1: ends.writer}
+        if self._tls.delayed:
+            fds = {0: visitor.fd, 1: visitor.fd}
+        fds |= {FIRST_FREE: ends.control, FIRST_FREE + 1: ends.reader, FIRST_FREE + 2: ends.writer}
+        argv = self._program.argv
+        try:
+            pid = chain.spawn(argv, env, fds, env.get("PATH", chain.DEFAULT_PATH))
         except OSError as error:
             self._tell(visitor, decision, self.pid, told)
-            self._log.complain("fatal", f"({TROUBLE}) unable to run: {program.argv[0]}", error)
-            if not self._tls.tls_variables or self._tls.delayed:
-                close_all(tuple(session.for_relay[1:]))
-                return self.pid, TROUBLE << 8
-            session.close()
-            self._await_relay()
+            self._log.complain("fatal", f"({TROUBLE}) unable to run: {argv[0]}", error)
             return self.pid, TROUBLE << 8
         self._tell(visitor, decision, pid, told)
         self._board.set_program(self._cell, pid)
-        if self._tls.delayed or not self._tls.tls_variables:
-            session.hand_over(channel, Order(pid, visitor.ip, visitor.host, banner))
-            if not self._tls.delayed:
-                os.write(session.control, START)
-        session.close()
-        return pid, self._await_both(pid)
-
-    def _spawn(self, session: Session, visitor: Visitor, env: dict[str, str]) -> int:
-        plain = self._tls.delayed
-        fds = {
-            0: visitor.fd if plain else session.reader,
-            1: visitor.fd if plain else session.writer,
-            FIRST_FREE: session.control,
-            FIRST_FREE + 1: session.reader,
-            FIRST_FREE + 2: session.writer,
-        }
-        return chain.spawn(self._program.argv, env, fds, env.get("PATH", chain.DEFAULT_PATH))
+        return pid, 0
 
     def _await_both(self, pid: int) -> int:
         """Until program and relay have ended; the wait status. Whose TLS has ended is told to end."""
