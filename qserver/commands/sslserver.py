@@ -42,7 +42,7 @@ from qserver.base import signals
 from qserver.base.errors import Die, fatal, say, warn
 from qserver.base.files import detach, take_standard_descriptors, write_all
 from qserver.base.getopt import scan_number
-from qserver.net import bindings, options, pool, programs
+from qserver.net import bindings, environ, options, pool, programs
 from qserver.net.connection import block_of, pairs_of
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
@@ -131,6 +131,7 @@ def _kit(asked: TlsOptions, env: dict[str, str], program: Program, password: byt
     files = ServerFiles(env)
     ask, protocols = asked.client != NO_CERTIFICATE, program.protocols
     context, bits = contexts.for_server(files, ask=ask, password=password, protocols=protocols)
+    contexts.rehearse(context)
     return Kit(context, _of_server(files), _cage(asked, env), protocols), bits
 
 
@@ -201,6 +202,7 @@ def _serve(
         lookup.preload()
     log = TlsLog(PROG, asked.level, asked.limit, asked.most_per_address or 0)
     site = Site(asked, env, listeners, Scoreboard(asked.limit), log, grows=True)
+    site.start = environ.base_of_tls(site.start, tcp=asked.tcp_variables)
     shelf = [kit]
 
     def reload() -> bool:

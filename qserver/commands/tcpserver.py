@@ -29,7 +29,7 @@ OPTIONS
     --proxy       every peer that the rules allow speaks the PROXY protocol (version 1 or 2) first; a rule with the setting
                   PROXY says so of single peers
     --reuseport   share the port with other servers that do so
-    --sessions n  replace a worker after n sessions (100)
+    --sessions n  replace a worker after n sessions (1000)
 ENVIRONMENT
     UID, GID                  with -U
     MAXCONIP                  at most so many sessions of one address at a time; a rule may set it too

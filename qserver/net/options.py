@@ -17,7 +17,7 @@ SYNOPSIS = (
     " [ -l localname ] [ -t timeout ] [ -I interface ] host port program [ arg ... ]"
 )
 QUIET, ERRORS, VERBOSE = range(3)
-MOST_SESSIONS = 100
+MOST_SESSIONS = 1000
 """Sessions of a program of ours after which a worker is replaced."""
 
 

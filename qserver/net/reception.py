@@ -53,17 +53,15 @@ UNDECIDED = Decision(True, [])
 
 
 class Reception:
-    """The same for every visitor of a server; one in each worker."""
+    """The same for every visitor of a server. The master makes it; each worker gets a resolver of its own when it needs one."""
 
-    __slots__ = ("_options", "_resolver")
+    __slots__ = ("_env", "_options", "_resolver", "_wants_names")
 
     def __init__(self, options: Options, env: Mapping[str, str]) -> None:
         self._options = options
+        self._env = env
+        self._wants_names = options.names or options.local_name is None
         self._resolver: Resolver | None = None
-        if options.names or options.local_name is None:
-            from qserver.net.lookup import Resolver
-
-            self._resolver = Resolver(env)
 
     def unwrap(self, visitor: Visitor) -> None:
         """Where the visitor is a proxy, learn from its header who the client is. Raises Dropped."""
@@ -111,10 +109,9 @@ class Reception:
                 write_all(visitor.fd, options.banner)
             except OSError as error:
                 raise Dropped(TROUBLE, "unable to print banner", error) from error
-        if self._resolver is not None:
-            self._find_names(visitor, self._resolver)
-        else:
-            visitor.local_host = options.local_name
+        visitor.local_host = options.local_name
+        if self._wants_names:
+            self._find_names(visitor)
         if options.info:
             ask_ident(visitor, options.info_timeout)
         decision = UNDECIDED if options.rules is None else self._decide(options.rules, visitor, sessions_before)
@@ -140,10 +137,13 @@ class Reception:
         finally:
             sock.detach()
 
-    def _find_names(self, visitor: Visitor, resolver: Resolver) -> None:
+    def _find_names(self, visitor: Visitor) -> None:
         """The names of both ends as far as they are wanted."""
-        options = self._options
-        visitor.local_host = options.local_name
+        options, resolver = self._options, self._resolver
+        if resolver is None:
+            from qserver.net.lookup import Resolver
+
+            resolver = self._resolver = Resolver(self._env)
         if options.local_name is None:
             visitor.local_host = name_of(resolver, visitor.local_ip)
         if options.names:

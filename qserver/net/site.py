@@ -7,6 +7,8 @@ import os
 import select
 
 from qserver.base import signals, title
+from qserver.net import environ
+from qserver.net.reception import Reception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +48,17 @@ class Titles:
 class Site:
     """Shared by all processes of a server. `grows`: there may be as many workers as sessions."""
 
-    __slots__ = ("_era_end", "_life_end", "_master", "_poke", "board", "env", "era", "exact", "grows", "life", "listeners",
-                 "log", "options", "poked", "room", "titles")  # fmt: skip
+    __slots__ = ("_era_end", "_life_end", "_master", "_poke", "board", "era", "exact", "grows", "life", "listeners",
+                 "log", "options", "poked", "reception", "room",
+                 "start", "titles")  # fmt: skip
 
     def __init__(
         self, options: Options, env: dict[str, str], listeners: list[Listener], board: Scoreboard, log: Log, grows: bool
     ) -> None:
         self.options = options
-        self.env = env
+        self.reception = Reception(options, env)
+        self.start = environ.base(env)
+        """The environment that every session starts from."""
         self.listeners = listeners
         self.board = board
         self.log = log

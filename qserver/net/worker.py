@@ -19,7 +19,7 @@ from qserver.base.errors import Die, say
 from qserver.net import environ
 from qserver.net.connection import Connection
 from qserver.net.programs import NO_PROCESS
-from qserver.net.reception import DENIED, TROUBLE, Dropped, Reception
+from qserver.net.reception import DENIED, TROUBLE, Dropped
 from qserver.net.scoreboard import BUSY, FREE, IDLE, NOWHERE
 from qserver.net.visitor import Visitor
 
@@ -58,8 +58,8 @@ class Worker:
         self._site = site
         self._board = site.board
         self._log = site.log
-        self._reception = Reception(site.options, site.env)
-        self._start = environ.base(site.env)
+        self._reception = site.reception
+        self._start = site.start
         self._by_fd = {listener.sock.fileno(): listener for listener in site.listeners}
         self._poll = select.epoll()
         self._poll.register(site.life, select.EPOLLIN)

@@ -6,11 +6,13 @@ import os
 from binascii import a2b_base64
 
 from qserver.base.getopt import scan_number
-from qserver.tls.library import BadFile, Context
+from qserver.tls.library import BadFile, Context, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from qserver.tls.library import Session
 
 SUITE = "TLS_"
 """Elements of a cipher list that begin so are suites of TLS 1.3."""
@@ -22,6 +24,7 @@ MODERN = ":".join((
     "DHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384", "DHE-RSA-CHACHA20-POLY1305",
 ))  # fmt: skip
 """A server's suites before TLS 1.3 if nobody asks for others: Mozilla's intermediate ones."""
+FLIGHTS = 3
 LONGEST_PASSWORD = 1024
 LEAST_DH_BITS = 2048
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -97,6 +100,30 @@ def for_server(
     if protocols:
         context.speak(protocols)
     return context, bits
+
+
+def rehearse(context: Context) -> None:
+    """Shake hands once in memory, so that what the library makes ready at its first use is shared by all who are forked."""
+    other = Context(server=False)
+    other.demand(verify=False)
+    ours, theirs = context.session(), other.session()
+    try:
+        for _ in range(FLIGHTS):
+            theirs.handshake()
+            _pass(theirs, ours)
+            ours.handshake()
+            _pass(ours, theirs)
+        for one, two in ((ours, theirs), (theirs, ours)):
+            one.write(b"rehearsal")
+            _pass(one, two)
+            two.read()
+    except Trouble:  # there is no certificate, or the client must have one: so far as it goes
+        return
+
+
+def _pass(one: Session, two: Session) -> None:
+    if words := one.output():
+        two.feed(words)
 
 
 def _load(context: Context, certificate: str, key: str, password: bytes | None, complaint: str) -> None:

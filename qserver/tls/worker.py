@@ -123,7 +123,6 @@ class Secured(Server):
         if options.uid:
             become(options.uid, os.getgid(), os.getgroups())
         super().__init__(site, cell, program)  # type: ignore[arg-type]
-        self._start = environ.base_of_tls(self._start, tcp=options.tcp_variables)
         for fd in (self._channel.fileno(), site.era):
             self._poll.register(fd, select.EPOLLIN)
 
