@@ -23,7 +23,9 @@ OPTIONS
     -1            print `IP : PORT [LIMIT/MAXCONIP]`
 ENVIRONMENT
     CERTFILE, KEYFILE, CERTCHAINFILE, CAFILE, CADIR, CCAFILE, DHFILE, CIPHERS, MAXCONIP, UID, GID
+    VERIFYDEPTH                   at most so many certificates between a client's and its authority's (1)
     SSL_UID, SSL_GID, SSL_CHROOT  who the TLS processes are, and where
+    QSERVER_RENEW_KEYS            seconds between renewals of the keys of session tickets (43200; 0: only at HUP)
 DIAGNOSTICS
     tcpserver's, with status: N/LIMIT/MAXCONIP and `ended by PID status STATUS`; and
     tls PID accept
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
 
 PROG = "sslserver"
 PASSWORD_FD = 3
+RENEW_KEYS = 12 * 3600
+"""Seconds after which everything is read again and the keys of tickets are new, as at HUP; 0: never."""
 NOBODY_ASKS = "-"
 """CCAFILE: no client certificates after all."""
 
@@ -214,4 +218,8 @@ def _serve(
             return False
         return True
 
-    return pool.Pool(site, lambda site, cell: Secured(site, cell, program, shelf[0]), exclusive=True, reload=reload).run()
+    def make(site: Site, cell: int) -> Secured:
+        return Secured(site, cell, program, shelf[0])
+
+    renew = scan_number(env.get("QSERVER_RENEW_KEYS", ""), RENEW_KEYS)
+    return pool.Pool(site, make, exclusive=True, reload=reload, renew=renew).run()

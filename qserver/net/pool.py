@@ -40,7 +40,9 @@ STARTERS = 2
 TICK = 1.0
 """Seconds after which the master looks about even if nobody asked it to."""
 PAUSE = 1.0
-"""Seconds until the next attempt when a worker could not be forked, or died without a session."""
+"""Seconds until the next attempt when a worker could not be forked, or died young without a session."""
+YOUNG = 1.0
+"""Seconds of life after which a worker's death says nothing of the next one's."""
 FIRST_UNKNOWN = -2
 """The owner of a cell is a number below this one while the worker it is for does not know its pid."""
 
@@ -48,23 +50,28 @@ FIRST_UNKNOWN = -2
 class Pool:
     """The master's knowledge: its workers, and the sessions of dead workers whose programs still run.
 
-    `exclusive`: a worker has its cell for life and serves one session at a time. `reload`: what SIGHUP does; True: new workers
-    replace the old ones.
+    `exclusive`: a worker has its cell for life and serves one session at a time. `reload`: what SIGHUP does, and what is done
+    every `renew` seconds; True: new workers replace the old ones.
     """
 
     __slots__ = (
-        "_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_site", "_wake_up", "_workers",
+        "_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_renew", "_renew_at",
+        "_site", "_wake_up", "_workers",
     )  # fmt: skip
 
-    def __init__(self, site: Site, make: Make, *, exclusive: bool, reload: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, site: Site, make: Make, *, exclusive: bool, reload: Callable[[], bool] | None = None, renew: float = 0.0
+    ) -> None:
         self._site = site
         self._make = make
         self._exclusive = exclusive
         self._next = FIRST_UNKNOWN
-        self._workers: dict[int, int] = {}  # pid → the number that stood for it before
+        self._workers: dict[int, tuple[int, float]] = {}  # pid → the number that stood for it before, when it began
         self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
         self._pause_until = 0.0
         self._reload = reload
+        self._renew = renew
+        self._renew_at = time.monotonic() + renew
         self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM, *((signals.SIGHUP,) if reload else ())))
         self._poll = select.poll()
         self._poll.register(self._wake_up.fileno(), select.POLLIN)
@@ -84,13 +91,21 @@ class Pool:
                     if signals.SIGTERM in caught:
                         site.shut()
                         return 0
-                    if signals.SIGHUP in caught and self._reload is not None and self._reload():
-                        site.begin_era()
+                    if signals.SIGHUP in caught:
+                        self._replace_workers()
                     self._reap()
                 elif fd == site.poked:
                     site.take_pokes()
                 else:
                     self._end_adopted(fd)
+            if self._renew and time.monotonic() >= self._renew_at:
+                self._replace_workers()
+
+    def _replace_workers(self) -> None:
+        """By others that know what can be read again, if it can."""
+        self._renew_at = time.monotonic() + self._renew
+        if self._reload is not None and self._reload():
+            self._site.begin_era()
 
     def _start_workers(self) -> None:
         """As many as should stand ready, within the limit."""
@@ -125,7 +140,7 @@ class Pool:
             self._become_worker(cell)
         signals.unblock_all()
         if pid > 0:
-            self._workers[pid] = self._next
+            self._workers[pid] = self._next, time.monotonic()
 
     def _become_worker(self, cell: int) -> NoReturn:
         code = 111
@@ -146,11 +161,12 @@ class Pool:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            before = self._workers.pop(pid, pid)
+            before, born = self._workers.pop(pid, (pid, 0.0))
             board = self._site.board
             cells = board.owned_by(pid, before)
-            if status and not any(board.is_busy(cell) for cell in cells):
-                self._pause_until = time.monotonic() + PAUSE  # not in a session: the next would die of it too
+            now = time.monotonic()
+            if status and now - born < YOUNG and not any(board.is_busy(cell) for cell in cells):
+                self._pause_until = now + PAUSE  # not in a session: the next would die of it too
             for cell in cells:
                 self._clear(cell, pid, status)
 

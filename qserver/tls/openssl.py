@@ -159,10 +159,11 @@ def _chooser(ours: tuple[bytes, ...]) -> Callable[[SSL.Connection, list[bytes]],
 class Session(library.Session):
     """As library.Session."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_server")
 
     def __init__(self, context: SSL.Context, *, server: bool, name: str | None) -> None:
         self._connection = SSL.Connection(context, None)
+        self._server = server
         if server:
             self._connection.set_accept_state()
             return
@@ -256,7 +257,9 @@ class Session(library.Session):
     def chain(self) -> list[bytes]:
         """As there."""
         found = self._connection.get_peer_cert_chain(as_cryptography=True) or []
-        return [certificate.public_bytes(Encoding.DER) for certificate in found]
+        chain = [certificate.public_bytes(Encoding.DER) for certificate in found]
+        own = self.certificate() if self._server else None  # which a server is not told again
+        return chain if own is None else [own, *chain]
 
 
 def _reason(error: SSL.Error) -> str:

@@ -7,8 +7,6 @@ import re
 import signal
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,54 +14,7 @@ import pytest
 from tests.net.server import Server
 from tests.support import environment, ours, peer, run, spawn, wait_for
 from tests.tls.authority import Authority, openssl
-
-POPUP = ("qmail-popup", "host", "true")
-ECHO = ("/bin/sh", "-c", "echo hello; cat")
-
-
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
-
-
-@pytest.fixture(scope="module")
-def keys(ca: Authority) -> tuple[Path, Path]:
-    return ca.issue("localhost", san="DNS:localhost")
-
-
-@contextmanager
-def serving(
-    tmp_path: Path,
-    keys: tuple[Path, Path] | None,
-    *program: str,
-    options: Sequence[str] = ("-RHl0",),
-    proxy: bool = False,
-    **env: str,
-) -> Iterator[Server]:
-    """sslserver until the block ends."""
-    log = tmp_path / "log"
-    given = {"CERTFILE": str(keys[0]), "KEYFILE": str(keys[1])} if keys is not None else {}
-    words = [ours("sslserver"), *(["--proxy"] if proxy else []), "-1v", *options, "127.0.0.1", "0", *program]
-    with log.open("wb") as file, spawn(words, env=environment(**given, **env), stderr=file) as process:
-        assert process.stdout is not None
-        shown = re.fullmatch(r"127\.0\.0\.1 : (\d+) \[(\d+)/(\d+)\]\n", process.stdout.readline().decode())
-        assert shown, log.read_text()
-        server = Server(process, int(shown[1]), log)
-        server.wait_line("status: 0/")
-        yield server
-
-
-def trusting(ca: Authority, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca.cafile))
-    if version is not None:
-        context.maximum_version = version
-    return context
-
-
-@contextmanager
-def secret(server: Server, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    with server.connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as client:
-        yield client
+from tests.tls.server import ECHO, POPUP, secret, serving, trusting, variables
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -101,14 +52,6 @@ def test_the_lines_of_the_start(tmp_path: Path, keys: tuple[Path, Path]) -> None
             f"sslserver: dhparam {pid} ",
             "sslserver: status: 0/40/7",
         ]
-
-
-def variables(server: Server, context: ssl.SSLContext) -> dict[str, str]:
-    with secret(server, context) as client:
-        data = b""
-        while block := client.recv(65536):
-            data += block
-    return dict(line.split("=", 1) for line in re.split(r"\0", data.decode()) if "=" in line)
 
 
 @pytest.mark.parametrize("options", [["-s"], ["-sE"], ["-S"]])
@@ -238,7 +181,7 @@ def test_client_certificates(tmp_path: Path, ca: Authority, keys: tuple[Path, Pa
 
 
 def test_rules_for_the_address_come_first(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
-    for name, text in (("ip", b"127.0.0.1:allow,WHICH=\"ip\"\n"), ("all", b":deny\n"), ("no", b"127.:deny\n")):
+    for name, text in (("ip", b'127.0.0.1:allow,WHICH="ip"\n'), ("all", b":deny\n"), ("no", b"127.:deny\n")):
         run([ours("tcprules"), str(tmp_path / f"{name}.cdb"), str(tmp_path / "tmp")], input=text)
     rules = ["-RHl0", "-y", str(tmp_path / "ip.cdb"), "-x", str(tmp_path / "all.cdb")]
     with serving(tmp_path, keys, "/usr/bin/env", "-0", options=rules) as server:

@@ -6,22 +6,10 @@ import poplib
 import socket
 from pathlib import Path
 
-import pytest
-
 from tests.tls.authority import Authority
-from tests.tls.test_sslserver import POPUP, secret, serving, trusting
+from tests.tls.server import POPUP, secret, serving, trusting
 
 DELAYED = ["-nRHl0"]
-
-
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
-
-
-@pytest.fixture(scope="module")
-def keys(ca: Authority) -> tuple[Path, Path]:
-    return ca.issue("localhost", san="DNS:localhost")
 
 
 def test_stls_by_poplib(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:

@@ -1,0 +1,203 @@
+"""sslserver under clients and accidents that nobody wishes for: the line in the log, the other sessions, the pool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.net.server import Server
+from tests.support import peer, spawn, wait_for
+from tests.tls.authority import Authority
+from tests.tls.server import ECHO, POPUP, secret, serving, trusting
+
+REFUSED = r"sslserver: fatal: \(111\) unable to accept TLS from: 127.0.0.1 for pid: \d+ "
+
+
+@contextmanager
+def another_session(server: Server, ca: Authority) -> Iterator[None]:
+    """A session that lives through the accident."""
+    with secret(server, trusting(ca)) as client:
+        assert client.recv(100) == b"hello\n"
+        yield
+        client.sendall(b"still here\n")
+        assert client.recv(100) == b"still here\n"
+
+
+def is_served(server: Server, ca: Authority) -> bool:
+    """Whether a new client is; one that comes to a process that is just dying is not."""
+    try:
+        with secret(server, trusting(ca)) as client:
+            return bool(client.recv(3))
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("program", [ECHO, POPUP])
+def test_silent_clients_are_given_up(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...]) -> None:
+    with serving(tmp_path, keys, *program, options=["-RHl0", "-T1"]) as server, server.connect() as silent:
+        assert is_served(server, ca)
+        assert silent.recv(100) == b""
+        server.wait_line(REFUSED + "timed out$")
+        server.wait_line("ended by .* status 28416")
+
+
+def test_one_who_drips_has_no_longer(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    with serving(tmp_path, keys, *ECHO, options=["-RHl0", "-T1"]) as server, server.connect() as client:
+        client.settimeout(0.2)
+        begun = b"\x16\x03\x01\x02\x00" + b"\x01" * 200
+        for octet in begun:
+            client.sendall(bytes((octet,)))
+            try:
+                assert client.recv(100) == b""
+                break
+            except TimeoutError:
+                continue
+        server.wait_line(REFUSED + "timed out$")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"EHLO me\r\n", "wrong version number"),
+        (b"GET / HTTP/1.0\r\n\r\n", "http request"),
+        (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", ""),
+        (b"", "unexpected eof while reading"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "unexpected eof while reading"),
+        (os.urandom(1) * 100_000, ""),
+    ],
+)
+def test_who_does_not_speak_tls(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], said: bytes, why: str) -> None:
+    with serving(tmp_path, keys, *ECHO) as server, another_session(server, ca):
+        server.talk(said)
+        server.wait_line(REFUSED + why)
+        assert is_served(server, ca)
+        assert "bug" not in server.log()
+
+
+def test_renegotiation_is_refused(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    with serving(tmp_path, keys, *ECHO) as server, another_session(server, ca):
+        words = [peer("openssl"), "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"]
+        with spawn(words, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            while b"hello" not in process.stdout.readline():
+                pass
+            process.stdin.write(b"R\n")
+            process.stdin.flush()
+            assert b"no renegotiation" in process.stdout.read()
+        assert is_served(server, ca)
+
+
+def test_new_keys_in_the_middle(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    with serving(tmp_path, keys, *ECHO) as server:
+        words = [peer("openssl"), "s_client", "-tls1_3", "-connect", f"127.0.0.1:{server.port}"]
+        with spawn(words, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            while b"hello" not in process.stdout.readline():
+                pass
+            for order, answer in ((b"K\n", b"KEYUPDATE"), (b"k\n", b"KEYUPDATE"), (b"word\n", b"word")):
+                process.stdin.write(order)
+                process.stdin.flush()
+                while answer not in (line := process.stdout.readline()):
+                    assert line, "no answer after KeyUpdate"
+
+
+@pytest.mark.parametrize("program", [ECHO, POPUP])
+def test_who_leaves_in_the_middle(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...]) -> None:
+    with serving(tmp_path, keys, *program) as server:
+        for _ in range(3):
+            client = trusting(ca).wrap_socket(server.connect(), server_hostname="localhost")
+            assert client.recv(1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()  # a reset
+        server.wait_line("ended by", 3)
+        wait_for(lambda: server.lines()[-1].endswith("status: 0/40/40"))
+        assert "bug" not in server.log()
+
+
+def test_many_more_than_the_limit_wait(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    with serving(tmp_path, keys, *POPUP, options=["-c5", "-b200", "-RHl0"]) as server, ExitStack() as stack:
+        waiting = [stack.enter_context(server.connect()) for _ in range(150)]
+        context = trusting(ca)
+        for plain in waiting:
+            with context.wrap_socket(plain, server_hostname="localhost") as client:
+                assert client.recv(3) == b"+OK"
+        server.wait_line("ended by", 150)
+        most = max(int(match[1]) for match in server.wait_line(r"status: (\d+)/5/5$"))
+        assert 2 <= most <= 5
+
+
+PHASES = ("idle", "shaking hands", "talking")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("whom", ["worker", "relay"])
+@pytest.mark.parametrize("program", [ECHO, POPUP])
+def test_a_process_is_killed(
+    tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...], whom: str, phase: str
+) -> None:
+    with serving(tmp_path, keys, *program) as server, ExitStack() as stack:
+        assert is_served(server, ca)
+        wait_for(lambda: len([line for line in server.lines() if line.endswith("status: 0/40/40")]) > 1)
+        if phase == "idle":
+            victims = [worker for worker in server.workers() if relays_of(worker)]
+        else:
+            plain = stack.enter_context(server.connect())
+            if phase == "talking":
+                client = stack.enter_context(trusting(ca).wrap_socket(plain, server_hostname="localhost"))
+                assert client.recv(3)
+            victims = wait_for(lambda: [one for one in server.workers() if is_busy(one)])
+        for worker in victims:
+            for process in [worker] if whom == "worker" else relays_of(worker):
+                os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims))
+        wait_for(lambda: is_served(server, ca))
+        stack.close()
+        wait_for(lambda: server.wait_line("status: .*/40/40$")[-1].string.endswith("status: 0/40/40"))
+        assert "bug" not in server.log()
+
+
+def relays_of(worker: psutil.Process) -> list[psutil.Process]:
+    """Its TLS process; not what it has started for a session."""
+    return [child for child in worker.children() if " tls " in " ".join(child.cmdline())]
+
+
+def is_busy(worker: psutil.Process) -> bool:
+    return "127.0.0.1" in " ".join(worker.cmdline()) and bool(relays_of(worker))
+
+
+@pytest.mark.root
+def test_a_cage_that_is_not_there(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    start = time.monotonic()
+    with serving(tmp_path, keys, *POPUP, SSL_CHROOT=str(tmp_path / "nowhere")) as server:
+        server.wait_line(r"sslserver: error: \(111\) unable to chroot: file does not exist$", 9)
+        assert time.monotonic() - start > 1, "the master pauses: more than two batches take more than a second"
+
+
+def test_what_is_injected_before_tls_never_arrives(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    """The protocol's own rule: a program throws away what it has read; here it reads by octets, and TLS has the rest."""
+    script = "read x; printf 'go\\n'; printf y >&$SSLCTLFD; exec <&$SSLREADFD >&$SSLWRITEFD; read y; echo got $y"
+    with serving(tmp_path, keys, "/bin/bash", "-c", script, options=["-nRHl0"]) as server:
+        with server.connect() as plain:
+            plain.sendall(b"STARTTLS\n")
+            assert plain.recv(100) == b"go\n"
+            with trusting(ca).wrap_socket(plain, server_hostname="localhost") as client:
+                client.sendall(b"secret\n")
+                assert client.recv(100) == b"got secret\n"
+        with server.connect() as plain:
+            plain.sendall(b"STARTTLS\ninjected\n")
+            assert plain.recv(100) == b"go\n"
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                trusting(ca).wrap_socket(plain, server_hostname="localhost")
+        server.wait_line(REFUSED)
