@@ -86,9 +86,7 @@ def running(argv: list[str], port: int, env: dict[str, str], cwd: str | None = N
 
 
 @contextmanager
-def tcpserver(
-    program: list[str], *, ours: bool, options: list[str] | None = None, **env: str
-) -> Iterator[tuple[int, int]]:
+def tcpserver(program: list[str], *, ours: bool, options: list[str] | None = None, **env: str) -> Iterator[tuple[int, int]]:
     """Our tcpserver or Debian's around a program; yields (port, pid)."""
     port = free_port()
     server = str(BIN / "tcpserver") if ours else peer("tcpserver")

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import clients, disks, logs, servers, services, tls
+from bench import clients, disks, logs, rules, servers, services, tls
 from bench.home import Home, fill_maildir
 from bench.measure import Contender, Row, interleave
 from bench.memory import memory_of
@@ -71,15 +71,25 @@ def smtp_null(plan: Plan) -> Figures:
 
 
 def in_process(plan: Plan) -> Figures:
-    """Sessions with an in-process program (qmail-popup, greeting and QUIT) against C tcpserver with cat."""
+    """Sessions with an in-process program (an echo; qmail-popup, greeting and QUIT) against C tcpserver with cat."""
     with ExitStack() as stack:
+        echo = stack.enter_context(tls.measuring("tcpserver", "echo", ("", "")))
         ours, _ = stack.enter_context(servers.tcpserver(["qmail-popup", "h", "true", "true"], ours=True))
         theirs, _ = stack.enter_context(servers.tcpserver(["/bin/cat"], ours=False))
         for count in (1, 10):
             total = plan.count(2000)
             yield compare(
                 plan,
-                f"sessions, in-process program / cat, {count} clients",
+                f"sessions, in-process echo / cat, {count} clients",
+                "1/s",
+                partial(connect_rate, count, total, echo, b"0123456789abcde\n"),
+                "tcpserver (C) cat",
+                partial(connect_rate, count, total, theirs, b"0123456789abcde\n"),
+                5.0,
+            )
+            yield compare(
+                plan,
+                f"sessions, qmail-popup / cat, {count} clients",
                 "1/s",
                 partial(connect_rate, count, total, ours, b"QUIT\r\n"),
                 "tcpserver (C) cat",
@@ -100,9 +110,7 @@ def smtp_durable(plan: Plan) -> Figures:
         top.chmod(0o755)
         theirs = stack.enter_context(servers.postfix(top / "postfix"))
         home = stack.enter_context(Home())
-        ours, _ = stack.enter_context(
-            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT="")
-        )
+        ours, _ = stack.enter_context(servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT=""))
         shapes = ((1, False, None), (10, False, 1.5), (50, False, None), (10, True, None))
         for sessions, keep, goal in shapes:
             total = plan.count(400 if sessions == 1 else 2000)
@@ -177,33 +185,6 @@ def pop3(plan: Plan) -> Figures:
             )
 
 
-def rules(plan: Plan) -> Figures:
-    """tcprules, 100,000 rules."""
-    with tempfile.TemporaryDirectory() as top:
-        source = Path(top, "rules.txt")
-        with source.open("w") as file:
-            for n in range(plan.count(100_000)):
-                tail = f',RELAYCLIENT="",DATABYTES="{n}"' if n % 10 < 7 else ""
-                file.write(f"{n >> 16}.{n >> 8 & 255}.{n & 255}.:allow{tail}\n")
-
-        def compile_rules(program: str) -> float:
-            with source.open("rb") as file:
-                start = time.perf_counter()
-                subprocess.run([program, f"{top}/r.cdb", f"{top}/r.tmp"], stdin=file, check=True)
-                return time.perf_counter() - start
-
-        yield compare(
-            plan,
-            "tcprules, 100,000 rules",
-            "s",
-            lambda: compile_rules(str(servers.BIN / "tcprules")),
-            "tcprules (C)",
-            lambda: compile_rules(servers.peer("tcprules")),
-            4.0,
-            at_most=True,
-        )
-
-
 @contextmanager
 def idle_sessions(port: int, count: int) -> Iterator[None]:
     """Connections that have greeted and said EHLO, then stay silent."""
@@ -221,9 +202,7 @@ def memory(plan: Plan) -> Figures:
     sessions = 100
     with ExitStack() as stack:
         home = stack.enter_context(Home())
-        port, pid = stack.enter_context(
-            servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT="")
-        )
+        port, pid = stack.enter_context(servers.tcpserver(["qmail-smtpd"], ours=True, QMAILHOME=home.path, RELAYCLIENT=""))
 
         def growth() -> float:
             with idle_sessions(port, 1):
@@ -233,7 +212,7 @@ def memory(plan: Plan) -> Figures:
 
         contender = Contender("qserver", growth)
         contender.figures.append(growth())
-        yield Row("memory per idle SMTP session (100)", "KiB PSS", contender, None, None)
+        yield Row("memory per idle SMTP session (100)", "KiB PSS", contender, None, 1331, goal_is_at_most=True)
 
 
 ONE_SHOTS: tuple[tuple[str, list[str]], ...] = (
@@ -283,7 +262,8 @@ WORKLOADS: dict[str, Callable[[Plan], Figures]] = {
     "drain": drain,
     "pop3": pop3,
     "logs": logs.figures,
-    "rules": rules,
+    "rules": rules.compiling,
+    "rules-serving": rules.serving,
     "memory": memory,
     "starts": starts,
     "idle": services.idle,
