@@ -139,6 +139,10 @@ class Session:
             raise Trouble(_reason(error)) from error
         return True
 
+    def has_more(self) -> bool:
+        """Whether what was fed has not all been read."""
+        return bool(self._incoming.pending or self._tls.pending())
+
     def read(self) -> bytes | None:
         """The peer's next words; b"" after the last, None where more must be fed first. Raises Trouble."""
         try:

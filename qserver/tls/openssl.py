@@ -201,6 +201,10 @@ class Session(library.Session):
             raise Trouble(_reason(error)) from error
         return True
 
+    def has_more(self) -> bool:
+        """As there; this library tells only by reading."""
+        return True
+
     def read(self) -> bytes | None:
         """As there."""
         try:

@@ -110,8 +110,8 @@ class _Copy:
     """The two directions at work."""
 
     __slots__ = (
-        "_joined", "_peer", "_peer_ended", "_peer_gone", "_poll", "_reader", "_tls", "_to_peer", "_to_program", "_watched",
-        "_words_over", "_writer",
+        "_joined", "_peer", "_peer_ended", "_peer_gone", "_poll", "_reader", "_tls", "_to_peer", "_to_program", "_wanted",
+        "_watched", "_words_over", "_writer",
     )  # fmt: skip
 
     def __init__(self, tls: Session, peer: _socket.socket, reader: int, writer: int) -> None:
@@ -122,6 +122,7 @@ class _Copy:
         if not self._joined:
             os.set_blocking(writer, False)
         self._poll = select.poll()
+        self._wanted = (0, 0, 0, CLOSED)
         self._watched: dict[int, int] = {}
         """What the poll waits for."""
         self._to_peer = self._to_program = b""
@@ -164,22 +165,29 @@ class _Copy:
 
     def _watch(self) -> None:
         """Wait for what can be dealt with now."""
-        wanted = {}
         on_peer = select.POLLOUT if self._to_peer else 0
         if not self._peer_ended and len(self._to_program) < MOST_WAITING:
             on_peer |= select.POLLIN
+        on_reader = select.POLLIN if self._reader != CLOSED and len(self._to_peer) < MOST_WAITING else 0
+        on_writer = select.POLLOUT if self._to_program else 0
+        wanted = on_peer, on_reader, on_writer, self._writer
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._register(on_peer, on_reader, on_writer)
+
+    def _register(self, on_peer: int, on_reader: int, on_writer: int) -> None:
+        wanted = {}
         if on_peer:
             wanted[self._peer.fileno()] = on_peer
-        if self._reader != CLOSED and len(self._to_peer) < MOST_WAITING:
-            wanted[self._reader] = select.POLLIN
-        if self._writer != CLOSED and (self._to_program or not self._joined):
-            wanted[self._writer] = wanted.get(self._writer, 0) | (select.POLLOUT if self._to_program else 0)
-        if wanted != self._watched:
-            for fd in self._watched.keys() - wanted.keys():
-                self._poll.unregister(fd)
-            for fd, events in wanted.items():
-                self._poll.register(fd, events)
-            self._watched = wanted
+        if on_reader:
+            wanted[self._reader] = on_reader
+        if self._writer != CLOSED and (on_writer or not self._joined):  # a pipe tells that its reader is gone
+            wanted[self._writer] = wanted.get(self._writer, 0) | on_writer
+        for fd in self._watched.keys() - wanted.keys():
+            self._poll.unregister(fd)
+        for fd, events in wanted.items():
+            self._poll.register(fd, events)
+        self._watched = wanted
 
     def _step(self, fd: int, events: int) -> bool:
         """Whether bytes have moved."""
@@ -211,21 +219,30 @@ class _Copy:
 
     def _decrypt(self) -> None:
         """What the peer has said, as far as it is complete."""
-        tls, words = self._tls, [self._to_program]
+        had = self._to_program
+        words: list[bytes] = []
         try:
-            while block := tls.read():
-                words.append(block)
-            self._words_over = block is not None or self._peer_ended
+            self._words_over = self._read_all(words) or self._peer_ended
         except Trouble:
             self._send_output()
             if self._reader != CLOSED:
                 raise
             self._words_over = True
         self._send_output()
-        had = bool(self._to_program)
-        self._to_program = b"".join(words)
+        self._to_program = had + b"".join(words) if had else b"".join(words)
         if not had:
             self._feed_program(0)
+
+    def _read_all(self, words: list[bytes]) -> bool:
+        """Whether there was a last word. Raises Trouble."""
+        tls = self._tls
+        while True:
+            block = tls.read()
+            if not block:
+                return block is not None
+            words.append(block)
+            if not tls.has_more():
+                return False
 
     def _feed_program(self, events: int) -> bool:
         """The program takes what it was told, or has gone."""
