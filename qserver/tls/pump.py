@@ -159,9 +159,8 @@ class _Copy:
                     quiet_since = time.monotonic()
 
     def _is_over(self) -> bool:
-        if self._peer_gone and self._writer == CLOSED:
-            return True
-        return self._reader == CLOSED and not self._to_peer and (self._writer == CLOSED or self._peer_gone)
+        """The program hears no more, and nobody hears it. (What a peer that is gone has said is still the program's.)"""
+        return self._writer == CLOSED and (self._peer_gone or (self._reader == CLOSED and not self._to_peer))
 
     def _watch(self) -> None:
         """Wait for what can be dealt with now."""
