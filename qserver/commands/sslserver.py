@@ -22,7 +22,13 @@ OPTIONS
     -z -m -Z      demand a client certificate that is its host's, or any, or none (default)
     -1            print `IP : PORT [LIMIT/MAXCONIP]`
 ENVIRONMENT
-    CERTFILE, KEYFILE, CERTCHAINFILE, CAFILE, CADIR, CCAFILE, DHFILE, CIPHERS, MAXCONIP, UID, GID
+    CERTFILE, KEYFILE             certificate (its chain may follow) and key; without KEYFILE both are in CERTFILE
+    CERTCHAINFILE                 instead of CERTFILE: the chain, our certificate first
+    CAFILE, CADIR                 authorities of client certificates; CCAFILE: those named to clients, - for no certificates
+    DHFILE                        Diffie-Hellman parameters, of 2048 bits at least
+    CIPHERS                       suites (Mozilla's intermediate ones); those of TLS 1.3 begin with TLS_; with @SECLEVEL=0
+                                  TLS 1.0 and 1.1 are spoken too
+    MAXCONIP, UID, GID            as tcpserver's; MAXCONIP is -c's number by default
     VERIFYDEPTH                   at most so many certificates between a client's and its authority's (1)
     SSL_UID, SSL_GID, SSL_CHROOT  who the TLS processes are, and where
     QSERVER_RENEW_KEYS            seconds between renewals of the keys of session tickets (43200; 0: only at HUP)
