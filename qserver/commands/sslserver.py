@@ -80,8 +80,6 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve until SIGTERM."""
     asked = TlsOptions()
     options.parse(argv, env, SYNTAX, asked)
-    if asked.shows_cipher:
-        asked.level = options.VERBOSE
     if asked.most_per_address is None:
         asked.most_per_address = asked.limit
     take_standard_descriptors()
@@ -129,7 +127,7 @@ def _load(asked: TlsOptions, env: dict[str, str], program: Program) -> tuple[Kit
         import qserver.tls.certificates  # before the fork, and before the relay's chroot  # noqa: F401
     if bits < 0:
         warn(PROG, f"DH parameters too weak, ignored: {files.dhfile}")
-    if asked.level == options.VERBOSE:
+    if asked.level >= options.VERBOSE:
         _say_files(files, bits)
     if not asked.delayed:
         asked.late_banner, asked.banner = asked.banner, b""

@@ -126,7 +126,7 @@ def parse(argv: list[str], env: Mapping[str, str], syntax: Syntax = TCPSERVER, o
     """
     options = options or Options()
     given = env.get("MAXCONIP")
-    options.most_per_address = None if given is None else scan_number(given)
+    options.most_per_address = scan_number(given) if given else None
     options.sessions = max(1, scan_number(env.get("QSERVER_WORKER_SESSIONS", ""), MOST_SESSIONS))
     found, words = getopt(_take_long(argv, options, syntax), syntax.letters, syntax.usage())
     for letter, argument in found:

@@ -99,17 +99,16 @@ class Reception:
         """
         options = self._options
         self._prepare(visitor, listener)
-        if options.ip_rules is not None:
-            decision = self._decide(options.ip_rules, visitor, sessions_before)
-            if decision is not UNDECIDED:
-                visitor.local_host = options.local_name
-                return decision
+        visitor.local_host = options.local_name
         if options.banner:
             try:
                 write_all(visitor.fd, options.banner)
             except OSError as error:
                 raise Dropped(TROUBLE, "unable to print banner", error) from error
-        visitor.local_host = options.local_name
+        if options.ip_rules is not None:
+            decision = self._decide(options.ip_rules, visitor, sessions_before)
+            if decision is not UNDECIDED:
+                return decision
         if self._wants_names:
             self._find_names(visitor)
         if options.info:
@@ -148,8 +147,10 @@ class Reception:
             visitor.local_host = name_of(resolver, visitor.local_ip)
         if options.names:
             host = name_of(resolver, visitor.ip)
-            if host is not None and (not options.paranoid or has_address(resolver, host, visitor.ip)):
-                visitor.host = host
+            if host is not None and options.paranoid and not has_address(resolver, host, visitor.ip):
+                visitor.is_doubtful = True
+                return
+            visitor.host = host
 
     def _decide(self, rules: str, visitor: Visitor, sessions_before: Callable[[], int]) -> Decision:
         """What the rules file says. Raises Dropped when it cannot be read."""

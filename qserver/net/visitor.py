@@ -15,7 +15,8 @@ class Visitor:
     """Addresses and ports as text, as logs and environments have them; names that are None are unknown."""
 
     __slots__ = (
-        "fd", "host", "info", "ip", "is_v6", "local_host", "local_ip", "local_port", "port", "proxied", "scope", "silent",
+        "fd", "host", "info", "ip", "is_doubtful", "is_v6", "local_host", "local_ip", "local_port", "port", "proxied", "scope",
+        "silent",
     )  # fmt: skip
 
     def __init__(self, fd: int, peer: tuple[Any, ...]) -> None:
@@ -28,6 +29,8 @@ class Visitor:
         self.local_host: str | None = None
         self.host: str | None = None
         self.info: str | None = None
+        self.is_doubtful = False
+        """It has a name that is not the address's: paranoia has forgotten it."""
         self.proxied = False
         """A proxy has said who it is; the local address too is what the proxy said."""
         self.silent = False

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from qserver.base.errors import say
 from qserver.net.log import Log, field
+from qserver.tls.options import NO_CERTIFICATE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qserver.tls.options import TlsOptions
 
 
 class TlsLog(Log):
@@ -23,14 +28,12 @@ class TlsLog(Log):
         """How a session ended: the raw wait status."""
         say(f"{self.name}: ended by {pid} status {status}")
 
-    def accept(self, pid: int, what: str) -> None:
-        """TLS began; `what`: version and cipher, or nothing."""
-        say(f"{self.name}: tls {pid} accept {what}".rstrip())
+    def begun(self, pid: int, ip: str, options: TlsOptions, what: str) -> None:
+        """TLS began, after a client's certificate was found good if one was demanded; `what`: version and cipher."""
+        if options.client != NO_CERTIFICATE:
+            say(f"{self.name}: info: valid client cert received from: {field(ip)} for pid: {pid}")
+        say(f"{self.name}: tls {pid} accept {what if options.shows_cipher() else ''}".rstrip())
 
     def trouble(self, kind: str, code: int, doing: str, ip: str, pid: int, why: str = "") -> None:
         """Why there is no TLS."""
         self.complain(kind, f"({code}) {doing}: {field(ip)} for pid: {pid} {why}".rstrip())
-
-    def valid(self, ip: str, pid: int) -> None:
-        """A client certificate is good."""
-        say(f"{self.name}: info: valid client cert received from: {field(ip)} for pid: {pid}")

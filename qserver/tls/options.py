@@ -5,6 +5,7 @@ from __future__ import annotations
 from qserver.net.options import SHORT as TCP_FLAGS
 from qserver.net.options import VERBOSE, WITH_NUMBER, WITH_TEXT, Options, Syntax
 
+VERY_VERBOSE = VERBOSE + 1
 NO_CERTIFICATE, CERTIFICATE, CERTIFICATE_AND_NAME = range(3)
 """-Z, -m, -z."""
 
@@ -13,7 +14,7 @@ class TlsOptions(Options):
     """The same, and TLS."""
 
     __slots__ = (
-        "client", "delayed", "idle", "late_banner", "password_fd", "shows_cipher", "tcp_variables", "tls_timeout",
+        "client", "delayed", "idle", "late_banner", "password_fd", "tcp_variables", "tls_timeout",
         "tls_variables",
     )  # fmt: skip
 
@@ -21,7 +22,6 @@ class TlsOptions(Options):
         super().__init__()
         self.no_delay = True
         self.unreadable = "fatal"
-        self.shows_cipher = False
         self.tls_timeout = 26
         self.idle = 3600
         self.delayed = False
@@ -31,6 +31,10 @@ class TlsOptions(Options):
         self.tcp_variables = True
         self.password_fd = False
         self.client = NO_CERTIFICATE
+
+    def shows_cipher(self) -> bool:
+        """-V: version and cipher too."""
+        return self.level >= VERY_VERBOSE
 
     def bind_trouble(self, ip: str, port: int) -> str:
         """ucspi-ssl says where."""
@@ -49,7 +53,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "s": ("tls_variables", True), "S": ("tls_variables", False),
     "e": ("tcp_variables", True), "E": ("tcp_variables", False),
     "z": ("client", CERTIFICATE_AND_NAME), "m": ("client", CERTIFICATE), "Z": ("client", NO_CERTIFICATE),
-    "V": ("shows_cipher", True),
+    "V": ("level", VERY_VERBOSE),
 }  # fmt: skip
 SYNTAX = Syntax(
     "sslserver",

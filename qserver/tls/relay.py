@@ -30,8 +30,8 @@ LONGEST_ORDER = 65536
 MOST_DESCRIPTORS = 4
 Pairs = list[tuple[str, str]]
 """Variables and their values."""
-START, START_AND_TELL = b"y", b"Y"
-"""Asked on the control socket."""
+START, START_AND_TELL, START_AND_LEAVE_TELLING = b"y", b"Y", b"W"
+"""Asked on the control socket; the last only by the worker, which then tells the log, knowing the program's pid."""
 SIZE_OF_INT = calcsize("@i")
 SIZE_OF_BLOCK = "@I"
 """Before the variables on a program's only socket."""
@@ -171,17 +171,17 @@ class Relay:
     def _answer(self, order: Order, peer: _socket.socket, control: int) -> Pump | int:
         """TLS if it is asked for; else, and where it fails, the code. Raises OSError."""
         asked = os.read(control, 1)
-        if asked not in (START, START_AND_TELL):
+        if asked not in (START, START_AND_TELL, START_AND_LEAVE_TELLING):
             return 0
         pump = Pump(self._context.session(), peer)
-        code = self._begin(order, pump)
+        code = self._begin(order, pump, tells_log=asked != START_AND_LEAVE_TELLING)
         if code:
             return code
-        if asked == START_AND_TELL:
+        if asked != START:
             write_all(control, self._block(pump) + b"\0")
         return pump
 
-    def _begin(self, order: Order, pump: Pump) -> int:
+    def _begin(self, order: Order, pump: Pump, *, tells_log: bool = True) -> int:
         """The handshake, and what is demanded of the client; 0, or why not."""
         log = self._log
         try:
@@ -192,9 +192,8 @@ class Relay:
             return NO_TLS
         if self._options.client != NO_CERTIFICATE and not self._is_welcome(order, pump):
             return NO_CREDENTIALS
-        if log.verbose:
-            shown = f"{pump.tls.version()}:{pump.tls.cipher()}" if self._options.shows_cipher else ""
-            log.accept(order.pid, shown)
+        if log.verbose and tells_log:
+            log.begun(order.pid, order.ip, self._options, f"{pump.tls.version()}:{pump.tls.cipher()}")
         return 0
 
     def _is_welcome(self, order: Order, pump: Pump) -> bool:
@@ -211,8 +210,6 @@ class Relay:
                 text = f"client hostname does not match certificate for pid: {order.pid} {order.host} <=> {other}"
                 self._log.complain("error", f"({NO_CREDENTIALS}) {text}")
                 return False
-        if self._log.verbose:
-            self._log.valid(order.ip, order.pid)
         return True
 
     def _block(self, pump: Pump) -> bytes:

@@ -15,7 +15,7 @@ from qserver.net.connection import Connection, read_variables, variables_of
 from qserver.net.programs import Called
 from qserver.net.reception import DENIED, TROUBLE, Dropped
 from qserver.net.worker import Server
-from qserver.tls.relay import START, START_AND_TELL, Order, Relay, close_all, read_told, send
+from qserver.tls.relay import START, START_AND_LEAVE_TELLING, Order, Relay, close_all, read_told, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +201,8 @@ class Secured(Server):
 
     def _order(self, pid: int, visitor: Visitor, *, tells: bool = False) -> Order:
         """What the relay is to know; the banner is said by it where TLS comes at once."""
-        return Order(pid, visitor.ip, visitor.host, self._tls.late_banner, tells=tells)
+        host = visitor.ip if visitor.is_doubtful else visitor.host
+        return Order(pid, visitor.ip, host, self._tls.late_banner, tells=tells)
 
     def _call_at_once(self, visitor: Visitor, decision: Decision) -> int:
         """A network program of ours, in TLS from its first word; its exit code, or the relay's. Raises OSError."""
@@ -258,12 +259,15 @@ class Secured(Server):
                 ends.close()
                 self._await_relay()
                 return pid, trouble
+            if told:
+                cipher = f"{variables['SSL_PROTOCOL']}:{variables['SSL_CIPHER']}"
+                self._log.begun(pid, visitor.ip, self._tls, cipher)  # type: ignore[attr-defined]
         ends.close()
         return pid, self._await_both(pid)
 
     def _ask(self, ends: Ends) -> dict[str, str] | None:
         """TLS at once: what the handshake tells; None where it failed."""
-        os.write(ends.control, START_AND_TELL)
+        os.write(ends.control, START_AND_LEAVE_TELLING)
         try:
             return read_variables(ends.control)
         except OSError:

@@ -40,9 +40,7 @@ def test_find_goes_on_after_a_file_it_may_not_execute(tmp_path: Path) -> None:
     assert chain.find("prog", f"{tmp_path}/one:{tmp_path}/two") == f"{tmp_path}/two/prog"
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"), [(None, errno.ENOENT), (0o644, errno.EACCES)], ids=["nothing", "not executable"]
-)
+@pytest.mark.parametrize(("mode", "expected"), [(None, errno.ENOENT), (0o644, errno.EACCES)], ids=["nothing", "not executable"])
 def test_find_reports_the_last_error_that_was_not_enoent(tmp_path: Path, mode: int | None, expected: int) -> None:
     if mode is not None:
         script(tmp_path / "prog", mode=mode)
@@ -93,9 +91,7 @@ def test_a_chain_of_our_own_commands_ends_in_the_program(tmp_path: Path, exec_al
 
 def test_in_process_links_keep_the_pid(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
-    done = run(
-        ["/bin/sh", "-c", f'echo $$; exec {BIN}/envdir {tmp_path}/env setlock {tmp_path}/l /bin/sh -c "echo \\$\\$"']
-    )
+    done = run(["/bin/sh", "-c", f'echo $$; exec {BIN}/envdir {tmp_path}/env setlock {tmp_path}/l /bin/sh -c "echo \\$\\$"'])
     first, second = done.stdout.split()
     assert first == second
 
@@ -104,9 +100,7 @@ def test_programs_get_default_signals_and_no_added_environment(tmp_path: Path) -
     (tmp_path / "env").mkdir()
     probe = "grep -E 'SigIgn|SigBlk|SigCgt' /proc/self/status; env"
     plain = run(["/bin/sh", "-c", probe], env={"PATH": "/bin:/usr/bin", "A": "1"})
-    chained = run(
-        [ours("envdir"), str(tmp_path / "env"), "/bin/sh", "-c", probe], env={"PATH": "/bin:/usr/bin", "A": "1"}
-    )
+    chained = run([ours("envdir"), str(tmp_path / "env"), "/bin/sh", "-c", probe], env={"PATH": "/bin:/usr/bin", "A": "1"})
     assert chained.stdout == plain.stdout
 
 

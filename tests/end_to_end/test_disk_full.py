@@ -60,9 +60,7 @@ def test_full_disk_is_answered_with_451_and_nothing_is_half_queued(small: Path) 
         hog = fill(small)
         replies = [try_to_send(stack, size) for size in (1000, 100_000, 1000)]
         assert {code for code, _ in replies} == {451}
-        assert all(
-            text.startswith((b"qq write error or disk full", b"qq trouble creating files")) for _, text in replies
-        )
+        assert all(text.startswith((b"qq write error or disk full", b"qq trouble creating files")) for _, text in replies)
         assert list((stack.queue / "todo").glob("*/*")) == []
         assert list((stack.queue / "mess").glob("*/*")) == []
         hog.unlink()

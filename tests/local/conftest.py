@@ -34,9 +34,7 @@ class Person:
             (self.home / name / folder).mkdir(parents=True)
         return self.home / name
 
-    def argv(
-        self, *options: str, dash: str = "", ext: str = "", sender: str = "s@x.org", default: str = "#"
-    ) -> list[str]:
+    def argv(self, *options: str, dash: str = "", ext: str = "", sender: str = "s@x.org", default: str = "#") -> list[str]:
         local = f"joe-{ext}" if dash else "joe"
         return [ours("qmail-local"), *options, "--", "joe", str(self.home), local, dash, ext, "example.org", sender, default]
 
@@ -51,9 +49,7 @@ class Person:
             self.message.write_bytes(message)
         return self.run(self.argv(*options, **words), self.message, env)
 
-    def run(
-        self, argv: list[str], message: Path, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
+    def run(self, argv: list[str], message: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
         """Run a program with a file as its input."""
         with message.open("rb") as file:
             return subprocess.run(argv, env=self.env(env), stdin=file, capture_output=True, timeout=40, check=False)

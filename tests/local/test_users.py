@@ -59,7 +59,7 @@ def test_a_data_base_without_wildcard_record_is_trouble() -> None:
     assert caught.value.code == 117
 
 
-@pytest.mark.parametrize("data", [b"", b"joe", b"joe\x001\x002\0/home\0-", b"joe\x00" b"99999999999\x002\0/home\0-\0"])
+@pytest.mark.parametrize("data", [b"", b"joe", b"joe\x001\x002\0/home\0-", b"joe\x0099999999999\x002\0/home\0-\0"])
 def test_a_bad_record_is_a_bug_of_lspawn(data: bytes) -> None:
     with pytest.raises(UserTrouble) as caught:
         parse(data)

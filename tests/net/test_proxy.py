@@ -114,9 +114,7 @@ def test_any_bytes_are_a_header_or_none(noise: bytes, start: bytes) -> None:
 def test_a_header_in_pieces() -> None:
     for header in (V1, v2()):
         here, there = socket.socketpair()
-        with here, there, subprocess.Popen(
-            ["/usr/bin/python3", "-c", PIECEMEAL, header.hex()], stdout=here.fileno()
-        ):
+        with here, there, subprocess.Popen(["/usr/bin/python3", "-c", PIECEMEAL, header.hex()], stdout=here.fileno()):
             ends = proxy.receive(there.fileno())
             assert ends.there == ("192.0.2.9", "4711")
             assert there.recv(1) == b"!"

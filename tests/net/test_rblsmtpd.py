@@ -17,7 +17,7 @@ from tests.support import environment, ours, peer, run, spawn
 BOTH = ("ours", "theirs")
 TABLE = {
     "2.0.0.127.rbl.example": ['TXT "Blocked by " "me \\195\\188"', "A 127.0.0.2"],
-    "2.0.0.127.two.example": ["TXT one two", "TXT \"three\" \"four\""],
+    "2.0.0.127.two.example": ["TXT one two", 'TXT "three" "four"'],
     "2.0.0.127.friends.example": ["A 127.0.0.5"],
     "2.0.0.127.broken.example": ["SERVFAIL"],
     "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.rbl.example": ["TXT six"],

@@ -131,7 +131,7 @@ def test_foreign_checkpassword(box: Path, login: bytes, expected: bytes) -> None
 
 
 def test_what_a_foreign_checkpassword_gets(box: Path) -> None:
-    script = 'cat <&3 >seen; echo out; echo err >&2; echo log >&5; ls /proc/$$/fd | grep -v 10 >fds'
+    script = "cat <&3 >seen; echo out; echo err >&2; echo log >&5; ls /proc/$$/fd | grep -v 10 >fds"
     with popup(box, ["sh", "-c", script], environment()) as client:
         said = say(client, b"USER a b", b"PASS  c d ")
     assert said == b"+OK\r\n+OK \r\nout\nerr\n"

@@ -214,9 +214,7 @@ class Sender:
 
 
 @contextmanager
-def sender(
-    home: Path, limits: tuple[int, int] = (10, 20), *, clean: bool = True, **extra: str
-) -> Iterator[Sender]:
+def sender(home: Path, limits: tuple[int, int] = (10, 20), *, clean: bool = True, **extra: str) -> Iterator[Sender]:
     """A qmail-send for the block; `extra` variables are in its environment."""
     process = Sender(home, limits, clean=clean, **extra)
     try:

@@ -172,7 +172,7 @@ def test_foreign_spawners_are_executed(home: Path, users: Path) -> None:
         "printf '\\005'\n"
         f"head -c 1 | od -An -tu1 >{home}/seen\n"
         f"ls /proc/$$/fd >{home}/descriptors\n"
-        f"echo \"$*\" >>{home}/seen\n"
+        f'echo "$*" >>{home}/seen\n'
         "printf '\\000Kforeign\\n\\000'\n"
         "cat >/dev/null\n"
     )

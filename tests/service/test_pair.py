@@ -38,9 +38,7 @@ def test_wherever_a_supervise_runs_its_end_is_foreseen() -> None:
         ([pair.LOOK, pair.DISMISS, pair.END], ABSENT, pair.PAUSE),
     ],
 )
-def test_what_becomes_of_a_supervise(
-    monkeypatch: pytest.MonkeyPatch, events: list[str], state: str, due: float
-) -> None:
+def test_what_becomes_of_a_supervise(monkeypatch: pytest.MonkeyPatch, events: list[str], state: str, due: float) -> None:
     sent: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(pid))
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)

@@ -180,7 +180,7 @@ def test_every_signal(service: Service) -> None:
         assert service.up(pid) != pid
 
 
-FAMILY = RECORDER.replace("os.write(fd, b\"ready", "pid = os.fork()\nos.write(fd, b\"ready")
+FAMILY = RECORDER.replace('os.write(fd, b"ready', 'pid = os.fork()\nos.write(fd, b"ready')
 
 
 def test_signals_to_the_whole_group(service: Service) -> None:

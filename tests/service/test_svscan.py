@@ -213,9 +213,7 @@ while :; do sleep 0.02; done
 
 def test_services_end_before_logs_and_the_log_of_svscan_last(scan: Path) -> None:
     order = scan.parent / "order"
-    service, logger = pair(
-        scan / "svc", ORDERED.format(name="service", order=order), ORDERED.format(name="log", order=order)
-    )
+    service, logger = pair(scan / "svc", ORDERED.format(name="service", order=order), ORDERED.format(name="log", order=order))
     alone = Directory(scan / "alone", ORDERED.format(name="alone", order=order))
     reader = f"#!/bin/sh\ntrap 'echo svscan >> {order}; exit' TERM\n: > ready\nwhile read x; do echo $x >> said; done\n"
     own = Directory(scan / ".svscan", reader)
@@ -362,9 +360,7 @@ def test_memory_of_a_forked_supervise(scan: Path) -> None:
 def test_closed_standard_descriptors(scan: Path) -> None:
     service, logger = pair(scan / "svc", "#!/bin/sh\necho heard\nexec sleep 1000\n")
     script = 'exec "$0" "$1" 0<&- 1>&- 2>&-'
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", script, ours("svscan"), str(scan)], env=environment(), start_new_session=True
-    )
+    process = subprocess.Popen(["/bin/sh", "-c", script, ours("svscan"), str(scan)], env=environment(), start_new_session=True)
     try:
         wait_for(lambda: logger.lines("logged") == ["heard"])
     finally:

@@ -61,9 +61,7 @@ def test_the_pipeline(tmp_path: Path) -> None:
         seen = dict(line.split("=", 1) for line in service.read("env.seen").splitlines())
         assert set(seen) - {"PWD", "_", "OLDPWD", "SHLVL"} == {"PATH"}
         own = os.path.dirname(os.path.realpath(ours("svscan")))
-        assert seen["PATH"] == (
-            f"{own}:/command:/usr/local/bin:/usr/local/sbin:/bin:/sbin:/usr/bin:/usr/sbin:/usr/X11R6/bin"
-        )
+        assert seen["PATH"] == (f"{own}:/command:/usr/local/bin:/usr/local/sbin:/bin:/sbin:/usr/bin:/usr/sbin:/usr/X11R6/bin")
         for process in (svscan, shower, boot):
             assert process.environ().get("NOISE") is None or process == boot
         assert os.readlink(f"/proc/{boot.pid}/fd/1") == os.readlink(f"/proc/{svscan.pid}/fd/0") == "/dev/null"

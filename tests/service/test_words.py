@@ -49,9 +49,7 @@ def test_no_descriptor_for_a_pipe(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_no_process_for_a_supervise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_process_for_a_supervise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "svc" / "log").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
