@@ -106,9 +106,12 @@ def test_bad_headers(data: bytes, end: bool) -> None:
 @given(st.binary(max_size=40), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0\x0c"]))
 def test_any_bytes_are_a_header_or_none(noise: bytes, start: bytes) -> None:
     try:
-        received(start + noise, 0.001, True)
+        _, rest = received(start + noise, 0.001, True)
     except BadHeader:
         return
+    header = (start + noise).removesuffix(rest)
+    assert header.startswith((b"PROXY ", SIGNATURE))
+    assert len(header) + len(rest) == len(start + noise)
 
 
 def test_a_header_in_pieces() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,20 @@ class Terminal:
         assert b"Traceback" not in self.seen
 
 
+@contextmanager
+def terminal_of(scan: Path, **env: str) -> Iterator[Terminal]:
+    """svtop, which does not outlive the block."""
+    made = Terminal(scan, **env)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+        os.close(made.master)
+        os.close(made.slave)
+
+
 @pytest.fixture
 def running(scan: Path) -> Iterator[Path]:
     service = Service(scan / "web")
@@ -166,31 +181,31 @@ def running(scan: Path) -> Iterator[Path]:
 
 
 def test_q_ends_it(running: Path) -> None:
-    terminal = Terminal(running)
-    terminal.shows(b"SERVICE")
-    terminal.shows(b"web")
-    terminal.seen = b""
-    terminal.resize(10, 40)
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.shows(b"SERVICE")
-    terminal.resize(1, 1)
-    terminal.process.send_signal(signal.SIGWINCH)
-    os.write(terminal.master, b"xq")
-    terminal.ends(0)
+    with terminal_of(running) as terminal:
+        terminal.shows(b"SERVICE")
+        terminal.shows(b"web")
+        terminal.seen = b""
+        terminal.resize(10, 40)
+        terminal.process.send_signal(signal.SIGWINCH)
+        terminal.shows(b"SERVICE")
+        terminal.resize(1, 1)
+        terminal.process.send_signal(signal.SIGWINCH)
+        os.write(terminal.master, b"xq")
+        terminal.ends(0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_leave_the_terminal_as_it_was(running: Path, number: signal.Signals) -> None:
-    terminal = Terminal(running)
-    terminal.shows(b"web")
-    terminal.process.send_signal(number)
-    terminal.ends(0)
+    with terminal_of(running) as terminal:
+        terminal.shows(b"web")
+        terminal.process.send_signal(number)
+        terminal.ends(0)
 
 
 def test_a_terminal_nobody_knows(running: Path) -> None:
-    terminal = Terminal(running, TERM="no-such-terminal")
-    terminal.shows(b"svtop: fatal: unable to use the terminal: ")
-    terminal.ends(111)
+    with terminal_of(running, TERM="no-such-terminal") as terminal:
+        terminal.shows(b"svtop: fatal: unable to use the terminal: ")
+        terminal.ends(111)
 
 
 # Its parts
