@@ -1,0 +1,434 @@
+"""The ten run scripts of an s/qmail installation, as they are: they start as root, with our commands first on PATH, and serve.
+
+They run in namespaces of their own, with accounts, /var/qmail, /var/log and a network that are not the machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import poplib
+import re
+import smtplib
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qserver.launch import COMMANDS
+from tests.end_to_end.run_scripts.inside import ACCOUNTS, GROUPS, HOST, PASSWORD
+from tests.end_to_end.run_scripts.world import World, created, identity
+from tests.support import peer, run, wait_for
+
+pytestmark = pytest.mark.root
+
+PORTS = {
+    "qmail-smtpd": 25,
+    "qmail-smtpsub": 587,
+    "qmail-smtpsd": 465,
+    "qmail-qmtpd": 209,
+    "qmail-qmtpsd": 6209,
+    "qmail-qmqpd": 628,
+    "qmail-pop3d": 110,
+    "qmail-pop3sd": 995,
+}
+SERVICES = (*PORTS, "qmail-send")
+SMALL = ("qmail-smtpd", "qmail-pop3sd", "qmail-send")
+SECURE = [name for name in PORTS if name not in ("qmail-qmtpd", "qmail-qmqpd")]
+AT_ONCE = {465: b"220 ", 995: b"+OK"}
+WHEN_ASKED = {25: b"220 ", 587: b"220 ", 110: b"+OK"}
+MISSING = {"qmail-qmtpd": ("qmail-qmtpd", "qmail-qmtpsd"), "qmail-qmqpd": ("qmail-qmqpd",)}
+MESSAGE = b"Subject: hello\r\n\r\nbody\r\n.leading dot\r\n"
+LOGIN = f"alice@{HOST}"
+NAMELESS, STRANGER = "127.0.0.5", "127.0.0.4"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One world with all services for the tests that leave them as they are."""
+    peer("hostname")
+    with created(tmp_path_factory.mktemp("world"), SERVICES) as running:
+        wait_for(lambda: running.ports() == set(PORTS.values()), timeout=30)
+        yield running
+
+
+@pytest.fixture
+def small_world(tmp_path: Path) -> Iterator[World]:
+    """A world of one's own with three services."""
+    peer("hostname")
+    with created(tmp_path, SMALL) as running:
+        wait_for(lambda: running.ports() == {25, 995}, timeout=30)
+        logged(running, "qmail-send", "status: local 0/10 remote 0/20")
+        yield running
+
+
+def unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def verified(world: World) -> ssl.SSLContext:
+    """Of a client that trusts our certificate, for the name in it."""
+    return ssl.create_default_context(cafile=str(world.path("/var/qmail/ssl/localhost.pem")))
+
+
+def smtp(port: int, *, source: str = "127.0.0.1") -> smtplib.SMTP:
+    return smtplib.SMTP("127.0.0.1", port, "client.example.net", timeout=20, source_address=(source, 0))
+
+
+def arrive(world: World, name: str, subject: bytes) -> bytes:
+    """The message with this subject, once qmail-send has delivered it; taken away."""
+
+    def found() -> Path | None:
+        return next((path for path in world.messages(name) if b"Subject: " + subject in path.read_bytes()), None)
+
+    path = wait_for(found, timeout=20)
+    assert path is not None
+    status = path.stat()
+    assert (status.st_uid, status.st_gid) == (ACCOUNTS[name][0], GROUPS[name])
+    text = path.read_bytes()
+    path.unlink()
+    return text
+
+
+def fetch(client: poplib.POP3) -> list[bytes]:
+    """Log in, fetch and delete what is there."""
+    client.user(LOGIN)
+    client.pass_(PASSWORD)
+    numbers = range(1, client.stat()[0] + 1)
+    messages = [b"\n".join(client.retr(number)[1]) for number in numbers]
+    for number in numbers:
+        client.dele(number)
+    client.quit()
+    return messages
+
+
+def read(path: Path) -> str:
+    """The file's text, once it is there."""
+    return path.read_text() if path.exists() else ""
+
+
+def logged(world: World, name: str, pattern: str) -> None:
+    """Await a line in a service's log that the pattern matches wholly."""
+    wait_for(lambda: re.search(f"^{pattern}$", world.log(name), re.MULTILINE))
+
+
+# starting
+
+
+def test_every_service_is_up_and_listens_on_its_port(world: World) -> None:
+    told = world.ours("svstat", *(f"/service/{name}" for name in SERVICES)).stdout.decode()
+    assert re.findall(r"^/service/(\S+): up \(pid \d+\) \d+ seconds$", told, re.MULTILINE) == list(SERVICES), told
+    assert world.ports() == set(PORTS.values())
+
+
+def test_log_directories_are_made_and_announced(world: World) -> None:
+    said = world.path("/var/log/svscan").read_text()
+    for name in SERVICES:
+        assert f"Creating log dir for {name}:\n" in said
+        assert re.search(rf"^drwxr-xr-x \d+ qmaill nofiles .* /var/log/{name}$", said, re.MULTILINE)
+    assert "fatal" not in said
+    assert "warning" not in said
+
+
+@pytest.mark.parametrize("name", SECURE)
+def test_weak_parameters_of_the_sample_are_ignored(world: World, name: str) -> None:
+    logged(world, name, r"sslserver: warning: DH parameters too weak, ignored: /var/qmail/ssl/dh1024\.pem")
+    logged(world, name, r"sslserver: cert \d+ /var/qmail/ssl/localhost\.pem")
+    logged(world, name, r"sslserver: key \d+ /var/qmail/ssl/localhost\.key")
+    logged(world, name, "sslserver: status: 0/40/40")
+
+
+@pytest.mark.parametrize("family", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("port", [*WHEN_ASKED, *AT_ONCE])
+def test_greetings(world: World, port: int, family: str) -> None:
+    with world.network(), socket.create_connection((family, port), timeout=20) as plain:
+        client = verified(world).wrap_socket(plain, server_hostname=HOST) if port in AT_ONCE else plain
+        with client:
+            greeting = client.recv(512)
+    assert greeting.startswith((WHEN_ASKED | AT_ONCE)[port]), greeting
+
+
+def test_deliveries_have_no_environment_but_path(world: World) -> None:
+    """env - takes even QMAILHOME away."""
+    wait_for(lambda: "status: local 0/10 remote 0/20\n" in world.log("qmail-send"))
+    instruction = world.path("/var/users/bob/.qmail-environment")
+    instruction.write_text("|env > environment.new && mv environment.new environment\n")
+    with world.network(), smtp(25) as client:
+        client.sendmail("sender@example.net", [f"bob-environment@{HOST}"], MESSAGE)
+    told = wait_for(lambda: read(world.path("/var/users/bob/environment")))
+    variables = dict(line.split("=", 1) for line in told.splitlines() if re.match(r"\w+=", line))
+    assert variables["PATH"].startswith("/var/qmail/bin:")
+    assert variables["USER"] == "bob"
+    assert "TZ" not in variables
+
+
+# serving
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_mail_by_port_25_is_delivered(world: World, name: str) -> None:
+    with world.network(), smtp(25) as client:
+        client.sendmail("sender@example.net", [f"{name}@{HOST}"], MESSAGE.replace(b"hello", b"plain"))
+    head, _, body = arrive(world, name, b"plain").partition(b"\n\n")
+    assert head.startswith(b"Return-Path: <sender@example.net>\nDelivered-To: " + f"{name}@{HOST}".encode())
+    assert b"from localhost (HELO client.example.net) (127.0.0.1)" in head
+    assert f"by {HOST} with ESMTP; ".encode() in head
+    # the worker may not write the queue; the service did, for uid qmaild
+    assert re.search(rb"^Received: \(qmail \d+ invoked from network\); ", head, re.MULTILINE)
+    assert body == b"body\n.leading dot\n"
+    logged(world, "qmail-send", rf"info msg \d+: bytes \d+ from <sender@example\.net> qp \d+ uid {ACCOUNTS['qmaild'][0]}")
+    logged(world, "qmail-send", rf"starting delivery \d+: msg \d+ to local {name}@{HOST}")
+
+
+def test_mail_by_port_465_is_delivered(world: World) -> None:
+    with world.network(), smtplib.SMTP_SSL("127.0.0.1", 465, timeout=20, context=unverified(), local_hostname="c") as client:
+        client.sendmail("sender@example.net", [f"alice@{HOST}"], MESSAGE.replace(b"hello", b"secure"))
+    assert f"by {HOST} with ESMTPS; ".encode() in arrive(world, "alice", b"secure")
+    logged(world, "qmail-smtpsd", r"sslserver: tls \d+ accept TLSv1\.3:TLS_\w+")
+
+
+@pytest.mark.xfail(strict=True, reason="qmail-smtpd offers no STARTTLS yet")
+def test_mail_by_port_25_with_starttls_is_delivered(world: World) -> None:
+    with world.network(), smtp(25) as client:
+        client.starttls(context=unverified())
+        client.sendmail("sender@example.net", [f"alice@{HOST}"], MESSAGE.replace(b"hello", b"starttls"))
+    assert f"by {HOST} with ESMTPS; ".encode() in arrive(world, "alice", b"starttls")
+
+
+@pytest.mark.xfail(strict=True, reason="qmail-smtpd offers no STARTTLS and no AUTH yet")
+def test_submission_demands_authentication(world: World) -> None:
+    with world.network(), smtp(587) as client:
+        client.starttls(context=unverified())
+        client.ehlo()
+        refused, text = client.mail("sender@example.net")
+        assert (refused, text) == (535, b"authentication required (#5.7.1)")
+        client.login(LOGIN, PASSWORD)
+        client.sendmail(LOGIN, [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"submitted"))
+    assert f"by {HOST} with ESMTPSA; ".encode() in arrive(world, "bob", b"submitted")
+
+
+@pytest.mark.parametrize("port", [110, 995])
+def test_pop3_with_tls(world: World, port: int) -> None:
+    subject = f"by {port}".encode()
+    with world.network():
+        with smtp(25) as sender:
+            sender.sendmail("sender@example.net", [f"alice@{HOST}"], MESSAGE.replace(b"hello", subject))
+
+        def fetched() -> list[bytes]:
+            if port == 995:
+                return fetch(poplib.POP3_SSL("127.0.0.1", port, timeout=20, context=unverified()))
+            client = poplib.POP3("127.0.0.1", port, timeout=20)
+            client.stls(unverified())
+            return fetch(client)
+
+        got = wait_for(fetched)
+    assert any(b"Subject: " + subject in message for message in got)
+
+
+@pytest.mark.parametrize(("port", "protocol"), [(25, "smtp"), (587, "smtp"), (110, "pop3"), (465, ""), (995, "")])
+def test_openssl_is_content(world: World, port: int, protocol: str) -> None:
+    if port in (25, 587):
+        pytest.xfail("qmail-smtpd offers no STARTTLS yet")
+    with world.network():
+        told = run(
+            [
+                peer("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-verify_return_error", "-verify_hostname", HOST,
+                "-CAfile", str(world.path("/var/qmail/ssl/localhost.pem")), *(("-starttls", protocol) if protocol else ()),
+            ],
+            input=b"QUIT\r\n",
+        )  # fmt: skip
+    assert told.returncode == 0, told
+    assert b"Verify return code: 0 (ok)" in told.stdout
+
+
+def test_rules_decide_by_net_and_name(world: World) -> None:
+    """The sample lets relay the nets it lists, accepts whoever has a name, and nobody else."""
+    with world.network():
+        with smtp(25, source=STRANGER) as client:
+            client.ehlo()
+            client.mail("sender@example.net")
+            assert client.rcpt("somebody@elsewhere.example")[0] == 553
+            assert client.rcpt(f"alice@{HOST}")[0] == 250
+        with smtp(25) as client:
+            client.ehlo()
+            client.mail("sender@example.net")
+            assert client.rcpt("somebody@elsewhere.example")[0] == 250
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            smtp(25, source=NAMELESS)
+        with socket.create_connection(("127.0.0.1", 628), timeout=20, source_address=(STRANGER, 0)) as client:
+            assert client.recv(1) == b""
+    logged(world, "qmail-smtpd", rf"sslserver: deny \d+ {HOST}:127\.0\.0\.1:25 :{NAMELESS}::\d+")
+    logged(world, "qmail-qmqpd", rf"tcpserver: deny \d+ {HOST}:127\.0\.0\.1:628 named\.example\.net:{STRANGER}::\d+")
+
+
+# QMTP and QMQP
+
+
+def netstring(data: bytes) -> bytes:
+    return b"%d:%s," % (len(data), data)
+
+
+def needs(command: str) -> pytest.MarkDecorator:
+    """The test counts as soon as the command exists."""
+    return pytest.mark.xfail(command not in COMMANDS, strict=True, reason=f"there is no {command} yet")
+
+
+@needs("qmail-qmtpd")
+@pytest.mark.parametrize("port", [209, 6209])
+def test_qmtp(world: World, port: int) -> None:
+    subject = f"qmtp {port}".encode()
+    message = b"\nSubject: " + subject + b"\n\nbody\n"
+    order = netstring(message) + netstring(b"sender@example.net") + netstring(netstring(f"alice@{HOST}".encode()))
+    with world.network(), socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        client = unverified().wrap_socket(plain) if port == 6209 else plain
+        with client:
+            client.sendall(order)
+            assert re.fullmatch(rb"\d+:K Ok \d+ qp \d+,", client.recv(512))
+    assert f"by {HOST} with QMTP{'S' if port == 6209 else ''}; ".encode() in arrive(world, "alice", subject)
+
+
+@needs("qmail-qmqpd")
+def test_qmqp(world: World) -> None:
+    parts = (b"Subject: qmqp\n\nbody\n", b"sender@example.net", f"alice@{HOST}".encode())
+    with world.network(), socket.create_connection(("127.0.0.1", 628), timeout=20) as client:
+        client.sendall(netstring(b"".join(map(netstring, parts))))
+        assert re.fullmatch(rb"\d+:Kok \d+ qp \d+,", client.recv(512))
+    assert f"by {HOST} with QMQP; ".encode() in arrive(world, "alice", b"qmqp")
+
+
+@pytest.mark.parametrize("name", ["qmail-qmtpd", "qmail-qmtpsd", "qmail-qmqpd"])
+def test_a_program_that_does_not_exist_is_named_in_the_log(world: World, name: str) -> None:
+    program = next(command for command, services in MISSING.items() if name in services)
+    if program in COMMANDS:
+        pytest.skip(f"{program} exists")
+    with world.network(), socket.create_connection(("127.0.0.1", PORTS[name]), timeout=20) as plain:
+        client = unverified().wrap_socket(plain) if name == "qmail-qmtpsd" else plain
+        with client:
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                pass
+    server = "sslserver" if name == "qmail-qmtpsd" else "tcpserver"
+    logged(world, name, rf"{server}: fatal: \(111\) unable to run: {program}: file does not exist")
+
+
+# identities
+
+
+def is_chrooted(process: psutil.Process, world: World) -> bool:
+    return os.path.samefile(f"/proc/{process.pid}/root", world.path("/var/qmail/ssl"))
+
+
+def expected(name: str) -> tuple[int, int, list[int]]:
+    """Uid, gid, groups of an account that a program became."""
+    uid, group, _ = ACCOUNTS[name]
+    return uid, GROUPS[group], [GROUPS[group]]
+
+
+def are_pairs(workers: list[psutil.Process], account: tuple[int, int], world: World) -> bool:
+    """Whether every worker is this account and has one relay beside it, which is in the chroot."""
+    try:
+        for worker in workers:
+            (relay,) = worker.children()
+            caged = identity(relay) == expected("sqmtls") and is_chrooted(relay, world)
+            if identity(worker)[:2] != account or is_chrooted(worker, world) or not caged:
+                return False
+    except (psutil.NoSuchProcess, OSError, ValueError):  # it has not forked yet, or is gone
+        return False
+    return len(workers) > 0
+
+
+@pytest.mark.parametrize("name", SECURE)
+def test_who_sslserver_is(world: World, name: str) -> None:
+    account = (0, 0) if name in ("qmail-pop3d", "qmail-pop3sd") else expected("qmaild")[:2]
+    master = world.service(name)
+    wait_for(lambda: are_pairs(master.children(), account, world))
+    assert identity(master)[:2] == (0, 0)
+    assert not is_chrooted(master, world)
+
+
+@pytest.mark.parametrize("name", ["qmail-qmtpd", "qmail-qmqpd"])
+def test_who_tcpserver_is(world: World, name: str) -> None:
+    logged(world, name, "tcpserver: status: 0/40")
+    master = world.service(name)
+    workers = wait_for(lambda: master.children())
+    assert {str(identity(process)) for process in (master, *workers)} == {str(expected("qmaild"))}
+
+
+DELIVERY = {"qmail-lspawn": "root", "qmail-rspawn": "qmailr", "qmail-clean": "qmailq", "qmail-queued": "qmailq"}
+
+
+def test_who_delivers(world: World) -> None:
+    send = world.service("qmail-send")
+    assert identity(send)[:2] == expected("qmails")[:2]
+    siblings = {" ".join(process.cmdline()).split()[0]: process for process in send.children()}
+    assert sorted(siblings) == sorted(DELIVERY)
+    for name, account in DELIVERY.items():
+        uid = ACCOUNTS[account][0] if account != "root" else 0
+        assert siblings[name].uids().effective == uid, name
+
+
+def test_who_logs_and_where(world: World) -> None:
+    uid, gid, groups = expected("qmaill")
+    for name in SERVICES:
+        directory = world.path(f"/var/log/{name}")
+        logged(world, name, r".*status: .*")
+        for file in (directory, directory / "current", directory / "lock"):
+            assert (file.stat().st_uid, file.stat().st_gid) == (uid, gid), file
+        assert stat.S_IMODE((directory / "current").stat().st_mode) == 0o644
+    loggers = [process for process in world.processes() if f"/var/log/{name}" in " ".join(process.cmdline())]
+    assert [identity(process) for process in loggers] == [(uid, gid, groups)]
+    lines = (world.path("/var/log/qmail-smtpd") / "current").read_text().splitlines()
+    assert all(re.match(r"@[0-9a-f]{24} ", line) for line in lines)
+
+
+@pytest.mark.parametrize(("name", "tls"), [("qmail-pop3d", "POP3"), ("qmail-pop3sd", "POP3S")])
+def test_descriptor_5_reaches_the_session(world: World, name: str, tls: str) -> None:
+    log = os.readlink(f"/proc/{world.service(name).pid}/fd/2")
+    assert os.readlink(f"/proc/{world.service(name).pid}/fd/5") == log
+    with world.network():
+        if name == "qmail-pop3sd":
+            client: poplib.POP3 = poplib.POP3_SSL("127.0.0.1", 995, timeout=20, context=unverified())
+        else:
+            client = poplib.POP3("127.0.0.1", 110, timeout=20)
+        client.user(LOGIN)
+        client.pass_(PASSWORD)
+        client.noop()
+        below = {process: identity(process) for process in world.service(name).children(recursive=True)}
+        (session,) = (process for process, (uid, _, _) in below.items() if uid == ACCOUNTS["alice"][0])
+        assert below[session] == expected("alice")
+        assert os.readlink(f"/proc/{session.pid}/fd/5") == log
+        client.quit()
+    logged(world, name, rf"qmail-popup: pid \d+ Accept::AUTH::User P:{tls} S:127\.0\.0\.1:localhost \?~ '{re.escape(LOGIN)}'")
+
+
+# ending
+
+def test_svc_ends_services_and_logs(small_world: World) -> None:
+    """As the manual has it: the link is removed first, or svscan would start them again."""
+    services = [f"/var/qmail/svc/{name}" for name in SMALL]
+    for name in SMALL:
+        small_world.path(f"/service/{name}").unlink()
+    assert small_world.ours("svc", "-dx", *services).stderr == b""
+    for directory in services:
+        wait_for(lambda: small_world.ours("svok", directory).returncode == 100)  # noqa: B023 - done before it changes
+    wait_for(lambda: small_world.ports() == set())
+    wait_for(lambda: "status: exiting\n" in small_world.log("qmail-send"))
+    assert small_world.ours("svc", "-dx", *(f"{directory}/log" for directory in services)).stderr == b""
+    wait_for(lambda: [words[-1] for words in small_world.commands()] == ["/service"], timeout=20)
+
+
+def test_term_ends_the_whole_scan(small_world: World) -> None:
+    with small_world.network(), smtp(25) as client:
+        client.sendmail("sender@example.net", [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"last"))
+    arrive(small_world, "bob", b"last")
+    next(process for process in small_world.processes() if process.cmdline()[-1:] == ["/service"]).terminate()
+    wait_for(lambda: small_world.commands() == [], timeout=20)
+    assert "status: exiting\n" in small_world.log("qmail-send")
+    assert small_world.ports() == set()
