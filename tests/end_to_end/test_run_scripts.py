@@ -18,7 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qmail.stack import certificate
 from qserver.launch import COMMANDS
+from tests.end_to_end.run_scripts import zone
 from tests.end_to_end.run_scripts.inside import ACCOUNTS, GROUPS, HOST, PASSWORD
 from tests.end_to_end.run_scripts.world import World, created, identity
 from tests.support import peer, run, wait_for
@@ -43,14 +45,13 @@ WHEN_ASKED = {25: b"220 ", 587: b"220 ", 110: b"+OK"}
 MISSING = {"qmail-qmtpd": ("qmail-qmtpd", "qmail-qmtpsd"), "qmail-qmqpd": ("qmail-qmqpd",)}
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n.leading dot\r\n"
 LOGIN = f"alice@{HOST}"
-NAMELESS, STRANGER = "127.0.0.5", "127.0.0.4"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One world with all services for the tests that leave them as they are."""
+@pytest.fixture(scope="module", params=["0", "1"], ids=["called", "executed"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One world with all services for the tests that leave them as they are; programs are called, or exec'd as C's are."""
     peer("hostname")
-    with created(tmp_path_factory.mktemp("world"), SERVICES) as running:
+    with created(tmp_path_factory.mktemp("world"), SERVICES, QSERVER_EXEC=request.param) as running:
         wait_for(lambda: running.ports() == set(PORTS.values()), timeout=30)
         yield running
 
@@ -78,7 +79,8 @@ def verified(world: World) -> ssl.SSLContext:
 
 
 def smtp(port: int, *, source: str = "127.0.0.1") -> smtplib.SMTP:
-    return smtplib.SMTP("127.0.0.1", port, "client.example.net", timeout=20, source_address=(source, 0))
+    server = "::1" if ":" in source else "127.0.0.1"
+    return smtplib.SMTP(server, port, "client.example.net", timeout=20, source_address=(source, 0))
 
 
 def arrive(world: World, name: str, subject: bytes) -> bytes:
@@ -120,6 +122,12 @@ def logged(world: World, name: str, pattern: str) -> None:
 
 # starting
 
+
+def test_the_machine_is_out_of_reach(world: World) -> None:
+    for directory in ("/tmp", "/usr", "/var/tmp"):
+        assert b"Read-only file system" in world.run("touch", f"{directory}/qserver-test").stderr
+    for place in ("/var", "/var/log", "/var/qmail", "/service", "/etc", "/etc/passwd", "/run"):
+        assert world.path(place).stat().st_dev == world.root.stat().st_dev
 
 def test_every_service_is_up_and_listens_on_its_port(world: World) -> None:
     told = world.ours("svstat", *(f"/service/{name}" for name in SERVICES)).stdout.decode()
@@ -193,7 +201,10 @@ def test_mail_by_port_465_is_delivered(world: World) -> None:
     logged(world, "qmail-smtpsd", r"sslserver: tls \d+ accept TLSv1\.3:TLS_\w+")
 
 
-@pytest.mark.xfail(strict=True, reason="qmail-smtpd offers no STARTTLS yet")
+NO_STARTTLS = pytest.mark.xfail(strict=True, reason="qmail-smtpd offers no STARTTLS yet")
+
+
+@NO_STARTTLS
 def test_mail_by_port_25_with_starttls_is_delivered(world: World) -> None:
     with world.network(), smtp(25) as client:
         client.starttls(context=unverified())
@@ -231,10 +242,11 @@ def test_pop3_with_tls(world: World, port: int) -> None:
     assert any(b"Subject: " + subject in message for message in got)
 
 
-@pytest.mark.parametrize(("port", "protocol"), [(25, "smtp"), (587, "smtp"), (110, "pop3"), (465, ""), (995, "")])
+@pytest.mark.parametrize(
+    ("port", "protocol"),
+    [*(pytest.param(port, "smtp", marks=NO_STARTTLS) for port in (25, 587)), (110, "pop3"), (465, ""), (995, "")],
+)
 def test_openssl_is_content(world: World, port: int, protocol: str) -> None:
-    if port in (25, 587):
-        pytest.xfail("qmail-smtpd offers no STARTTLS yet")
     with world.network():
         told = run(
             [
@@ -247,24 +259,30 @@ def test_openssl_is_content(world: World, port: int, protocol: str) -> None:
     assert b"Verify return code: 0 (ok)" in told.stdout
 
 
-def test_rules_decide_by_net_and_name(world: World) -> None:
-    """The sample lets relay the nets it lists, accepts whoever has a name, and nobody else."""
-    with world.network():
-        with smtp(25, source=STRANGER) as client:
-            client.ehlo()
-            client.mail("sender@example.net")
-            assert client.rcpt("somebody@elsewhere.example")[0] == 553
-            assert client.rcpt(f"alice@{HOST}")[0] == 250
-        with smtp(25) as client:
-            client.ehlo()
-            client.mail("sender@example.net")
-            assert client.rcpt("somebody@elsewhere.example")[0] == 250
-        with pytest.raises(smtplib.SMTPServerDisconnected):
-            smtp(25, source=NAMELESS)
-        with socket.create_connection(("127.0.0.1", 628), timeout=20, source_address=(STRANGER, 0)) as client:
-            assert client.recv(1) == b""
-    logged(world, "qmail-smtpd", rf"sslserver: deny \d+ {HOST}:127\.0\.0\.1:25 :{NAMELESS}::\d+")
-    logged(world, "qmail-qmqpd", rf"tcpserver: deny \d+ {HOST}:127\.0\.0\.1:628 named\.example\.net:{STRANGER}::\d+")
+@pytest.mark.parametrize(("source", "code"), [("127.0.0.1", 250), ("::1", 250), (zone.STRANGER, 553)])
+def test_rules_say_who_may_relay(world: World, source: str, code: int) -> None:
+    """The nets that the sample lists; others may send to us."""
+    with world.network(), smtp(25, source=source) as client:
+        client.ehlo()
+        client.mail("sender@example.net")
+        assert client.rcpt("somebody@elsewhere.example")[0] == code
+        assert client.rcpt(f"alice@{HOST}")[0] == 250
+
+
+@pytest.mark.parametrize("source", [zone.NAMELESS, zone.LIAR])
+def test_rules_want_a_name_that_leads_back(world: World, source: str) -> None:
+    with world.network(), pytest.raises(smtplib.SMTPServerDisconnected):
+        smtp(25, source=source)
+    logged(world, "qmail-smtpd", rf"sslserver: deny \d+ {HOST}:127\.0\.0\.1:25 :{source}::\d+")
+
+
+def test_rules_keep_strangers_from_qmqp(world: World) -> None:
+    with (
+        world.network(),
+        socket.create_connection(("127.0.0.1", 628), timeout=20, source_address=(zone.STRANGER, 0)) as client,
+    ):
+        assert client.recv(1) == b""
+    logged(world, "qmail-qmqpd", rf"tcpserver: deny \d+ {HOST}:127\.0\.0\.1:628 named\.example\.net:{zone.STRANGER}::\d+")
 
 
 # QMTP and QMQP
@@ -406,6 +424,68 @@ def test_descriptor_5_reaches_the_session(world: World, name: str, tls: str) -> 
         assert os.readlink(f"/proc/{session.pid}/fd/5") == log
         client.quit()
     logged(world, name, rf"qmail-popup: pid \d+ Accept::AUTH::User P:{tls} S:127\.0\.0\.1:localhost \?~ '{re.escape(LOGIN)}'")
+
+
+# changes
+
+
+def edit(world: World, name: str, old: str, new: str) -> None:
+    """Replace a text that is in a file of the world."""
+    path = world.path(name)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def restart(world: World, name: str) -> None:
+    """TERM, and wait for the next one to listen."""
+    before = world.service_pid(name)
+    world.ours("svc", "-t", f"/service/{name}")
+    wait_for(lambda: world.service_pid(name) not in (0, before) and PORTS[name] in world.ports())
+
+
+def served_certificate(world: World) -> bytes | None:
+    with (
+        world.network(),
+        socket.create_connection(("127.0.0.1", 995), timeout=20) as plain,
+        unverified().wrap_socket(plain) as client,
+    ):
+        return client.getpeercert(binary_form=True)
+
+
+def test_hangup_brings_a_new_certificate(small_world: World) -> None:
+    """The key is readable for root and the TLS processes' user, which sits in a chroot."""
+    before = served_certificate(small_world)
+    ssl_directory = small_world.path("/var/qmail/ssl")
+    certificate.make(ssl_directory, HOST)
+    os.chown(ssl_directory / "localhost.key", *expected("sqmtls")[:2])
+    small_world.ours("svc", "-h", "/service/qmail-pop3sd")
+    wait_for(lambda: served_certificate(small_world) != before)
+    new = ssl.PEM_cert_to_DER_cert((ssl_directory / "localhost.pem").read_text())
+    assert served_certificate(small_world) == new
+
+
+def test_scripts_without_true_work_too(small_world: World) -> None:
+    """As they were for checkpassword."""
+    edit(small_world, "/var/qmail/svc/qmail-pop3sd/run", "qmail-authuser true qmail-pop3d", "qmail-authuser qmail-pop3d")
+    restart(small_world, "qmail-pop3sd")
+    with small_world.network():
+        client = poplib.POP3_SSL("127.0.0.1", 995, timeout=20, context=unverified())
+        client.user(LOGIN)
+        assert client.pass_(PASSWORD).startswith(b"+OK")
+        client.quit()
+
+
+def test_an_unknown_ssl_user_is_told_and_not_needed(small_world: World) -> None:
+    edit(small_world, "/var/qmail/ssl/ssl.env", "SSL_USER=sqmtls", "SSL_USER=nosuch")
+    restart(small_world, "qmail-smtpd")
+    logged(small_world, "qmail-smtpd", "No such user 'nosuch'")
+    with small_world.network(), smtp(25) as client:
+        assert client.noop()[0] == 250
+    workers = small_world.service("qmail-smtpd").children()
+    relays = [relay for worker in workers for relay in worker.children()]
+    assert relays
+    assert all(is_chrooted(relay, small_world) for relay in relays)
 
 
 # ending

@@ -137,8 +137,10 @@ def make_users(commands: Path) -> None:
             own(directory, name)
     assign = f"=alice:alice:{ACCOUNTS['alice'][0]}:{GROUPS['alice']}:{ACCOUNTS['alice'][2]}:::\n.\n"
     (QMAIL / "users" / "assign").write_text(assign)
-    (QMAIL / "users" / "authuser").write_text(f"alice@{HOST}:{PASSWORD}\n")
-    (QMAIL / "users" / "authuser").chmod(0o600)
+    authuser = QMAIL / "users" / "authuser"
+    authuser.write_text(f"alice@{HOST}:{PASSWORD}\n")
+    authuser.chmod(0o640)
+    os.chown(authuser, 0, GROUPS["nofiles"])
     subprocess.run([commands / "qmail-newu"], check=True)
 
 
@@ -165,8 +167,8 @@ def make_services(names: list[str]) -> None:
 
 
 def start_svscan(commands: Path) -> None:
-    """In an environment with little more than our commands first on PATH."""
-    env = {"PATH": f"{commands}:/usr/sbin:/usr/bin:/sbin:/bin", "TZ": "UTC"}
+    """In our environment, with our commands first on PATH."""
+    env = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
     with open("/var/log/svscan", "wb") as log:
         subprocess.Popen([commands / "svscan", "/service"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 

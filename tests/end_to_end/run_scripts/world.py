@@ -84,12 +84,15 @@ class World:
                 continue
         return [words for words in found if words]
 
+    def service_pid(self, name: str) -> int:
+        """In the world; 0 while the service is down."""
+        number = re.search(rb": up \(pid (\d+)\)", self.ours("svstat", f"/service/{name}").stdout)
+        return int(number[1]) if number else 0
+
     def service(self, name: str) -> psutil.Process:
         """The process that `run` became."""
-        told = self.ours("svstat", f"/service/{name}").stdout.decode()
-        number = re.search(r": up \(pid (\d+)\)", told)
-        assert number, told
-        return next(process for process in self.processes() if inner_pid(process) == int(number[1]))
+        pid = self.service_pid(name)
+        return next(process for process in self.processes() if inner_pid(process) == pid)
 
     def maildir(self, name: str) -> Path:
         """Of alice or bob."""
@@ -112,32 +115,41 @@ def identity(process: psutil.Process) -> tuple[int, int, list[int]]:
     return process.uids().effective, process.gids().effective, [int(word) for word in groups.split()[1:]]
 
 
+def skip_unless_possible(unshare: Sequence[str]) -> None:
+    """Every account must be able to reach our commands, and namespaces must be allowed."""
+    for directory in {parent for file in (BIN, ROOT, Path(sys.executable).resolve()) for parent in (file, *file.parents)}:
+        if not directory.stat().st_mode & 1:
+            pytest.skip(f"not open to every account: {directory}")
+    tried = run([*unshare, "--mount-proc", "true"])
+    if tried.returncode != 0:
+        pytest.skip(tried.stderr.decode().strip())
+
+
 @contextmanager
-def created(directory: Path, services: Sequence[str]) -> Iterator[World]:
-    """A world with these services under svscan; nothing of it is left at the end."""
+def created(directory: Path, services: Sequence[str], **variables: str) -> Iterator[World]:
+    """A world with these services under svscan, which gets the variables; nothing of it is left at the end."""
     command = [peer("unshare"), "--fork", "--kill-child", *NAMESPACES]
-    if (tried := run([*command, "true"])).returncode != 0:
-        pytest.skip(f"unshare: {tried.stderr.decode().strip()}")
+    skip_unless_possible(command)
     first = [sys.executable, "-m", "tests.end_to_end.run_scripts.inside", str(directory), str(BIN), str(LIFETIME)]
     process = subprocess.Popen(
         [*command, *first, *services],
         cwd=ROOT,
-        env={"PATH": PEER_PATH, "TZ": "UTC"},
+        env={"PATH": PEER_PATH, "TZ": "UTC", **variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    init = 0
+    world: World | None = None
     try:
         assert process.stdout.readline() == b"ready\n"
-        init = psutil.Process(process.pid).children()[0].pid
-        yield World(init)
+        world = World(psutil.Process(process.pid).children()[0].pid)
+        yield world
     finally:
         process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            os.kill(init, 9)
-        end(process)
-        wait_for(lambda: not init or not psutil.pid_exists(init))
+            pass
+        end(process)  # unshare takes its child, and with it the world, along
+    wait_for(lambda: not psutil.pid_exists(world.init))

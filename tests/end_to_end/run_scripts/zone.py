@@ -7,16 +7,18 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+STRANGER, NAMELESS, LIAR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
+"""One whose name leads back to it, one without a name, one whose name is another's."""
 RECORDS = {
     ("mail.example.org.", "A"): "127.0.0.1",
     ("localhost.", "A"): "127.0.0.1",
     ("localhost.", "AAAA"): "::1",
-    ("named.example.net.", "A"): "127.0.0.4",
+    ("named.example.net.", "A"): STRANGER,
     ("1.0.0.127.in-addr.arpa.", "PTR"): "localhost.",
     ("4.0.0.127.in-addr.arpa.", "PTR"): "named.example.net.",
+    ("6.0.0.127.in-addr.arpa.", "PTR"): "named.example.net.",
     ("1." + "0." * 31 + "ip6.arpa.", "PTR"): "localhost.",
 }
-"""127.0.0.4 is a stranger whose name leads back to it, 127.0.0.5 one without a name."""
 
 
 def answer(wire: bytes) -> bytes:
