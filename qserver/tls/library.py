@@ -202,7 +202,7 @@ class Session:
 
 def _reason(error: OSError) -> str:
     """The library's words."""
-    if isinstance(error, _ssl.SSLEOFError):
+    if isinstance(error, (_ssl.SSLEOFError, _ssl.SSLZeroReturnError)):
         return END_OF_FILE
     found = getattr(error, "reason", None)
     return str(found).lower().replace("_", " ") if found else str(error.strerror or error).lower()

@@ -3,7 +3,7 @@
 For each session the worker sends it an order and two or three descriptors. TLS at once for a program of ours: the client's
 socket, and one to the program. Else the client's socket, the writing end of the program's input, the reading end of its
 output, and the control socket on which the program, or the worker for it, asks for TLS. It answers with one octet when the
-session is over: 0, or the exit code of what went wrong.
+session is over: 0, the exit code of what went wrong, or NEVER_ASKED.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ SIZE_OF_INT = calcsize("@i")
 SIZE_OF_BLOCK = "@I"
 """Before the variables on a program's only socket."""
 NO_TLS, NO_CREDENTIALS = 111, 110
+NEVER_ASKED = 255
+"""Instead of a code: nobody wanted TLS, the connection is still the program's."""
 
 
 class Order:
@@ -163,6 +165,8 @@ class Relay:
                 found = NO_TLS
             if isinstance(found, Pump):
                 return self._copy(order, found, from_program, to_program)
+            if found == NEVER_ASKED:
+                peer.close()  # the connection goes on without us
             close_all((to_program, from_program))
             return found
         finally:
@@ -172,7 +176,7 @@ class Relay:
         """TLS if it is asked for; else, and where it fails, the code. Raises OSError."""
         asked = os.read(control, 1)
         if asked not in (START, START_AND_TELL, START_AND_LEAVE_TELLING):
-            return 0
+            return NEVER_ASKED
         pump = Pump(self._context.session(), peer)
         code = self._begin(order, pump, tells_log=asked != START_AND_LEAVE_TELLING)
         if code:

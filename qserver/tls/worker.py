@@ -15,7 +15,7 @@ from qserver.net.connection import Connection, read_variables, variables_of
 from qserver.net.programs import Called
 from qserver.net.reception import DENIED, TROUBLE, Dropped
 from qserver.net.worker import Server
-from qserver.tls.relay import START, START_AND_LEAVE_TELLING, Order, Relay, close_all, read_told, send
+from qserver.tls.relay import NEVER_ASKED, START, START_AND_LEAVE_TELLING, Order, Relay, close_all, read_told, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ class Secured(Server):
         try:
             return self._serve_allowed(visitor, decision, told)
         except OSError as error:  # the relay is gone, or there are no descriptors
-            self._left, self._code = 0, TROUBLE
-            self._log.complain("error", f"({TROUBLE}) no TLS process", error)
+            self._is_broken(error)
             return self.pid, TROUBLE << 8
 
     def _tell(self, visitor: Visitor, decision: Decision, pid: int, told: bool) -> None:
@@ -231,7 +230,11 @@ class Secured(Server):
         return self._await_relay() or code
 
     def _await_relay(self) -> int:
-        """Until the relay is done with the session; its code. Raises OSError where it is gone."""
+        """Until the relay is done with the session; its code, 0 where nobody asked it. Raises OSError where it is gone."""
+        code = self._answer()
+        return 0 if code == NEVER_ASKED else code
+
+    def _answer(self) -> int:
         answer = self._channel.recv(1)
         if not answer:
             raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
@@ -291,7 +294,7 @@ class Secured(Server):
         return pid, 0
 
     def _await_both(self, pid: int) -> int:
-        """Until program and relay have ended; the wait status. Whose TLS has ended is told to end."""
+        """Until program and relay have ended; the wait status. A program whose TLS has ended is told to end."""
         process = os.pidfd_open(pid)
         poller = select.poll()
         poller.register(process, select.POLLIN)
@@ -304,9 +307,21 @@ class Secured(Server):
                     if fd == process:
                         status = os.waitpid(pid, 0)[1]
                         continue
-                    code, relay_runs = self._await_relay(), False
-                    if status is None and code:
+                    code, relay_runs = self._last_word(), False
+                    if status is None and code != NEVER_ASKED:
                         os.kill(pid, signals.SIGTERM)
         finally:
             os.close(process)
-        return code << 8 if code else status or 0
+        return code << 8 if code not in (0, NEVER_ASKED) else status or 0
+
+    def _last_word(self) -> int:
+        """The relay's code; TROUBLE where it is gone, and so will be this worker."""
+        try:
+            return self._answer()
+        except OSError as error:
+            self._is_broken(error)
+            return TROUBLE
+
+    def _is_broken(self, error: OSError) -> None:
+        self._left, self._code = 0, TROUBLE
+        self._log.complain("error", f"({TROUBLE}) no TLS process", error)

@@ -129,6 +129,7 @@ def test_the_machine_is_out_of_reach(world: World) -> None:
     for place in ("/var", "/var/log", "/var/qmail", "/service", "/etc", "/etc/passwd", "/run"):
         assert world.path(place).stat().st_dev == world.root.stat().st_dev
 
+
 def test_every_service_is_up_and_listens_on_its_port(world: World) -> None:
     told = world.ours("svstat", *(f"/service/{name}" for name in SERVICES)).stdout.decode()
     assert re.findall(r"^/service/(\S+): up \(pid \d+\) \d+ seconds$", told, re.MULTILINE) == list(SERVICES), told
@@ -489,6 +490,7 @@ def test_an_unknown_ssl_user_is_told_and_not_needed(small_world: World) -> None:
 
 
 # ending
+
 
 def test_svc_ends_services_and_logs(small_world: World) -> None:
     """As the manual has it: the link is removed first, or svscan would start them again."""

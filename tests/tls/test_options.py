@@ -187,7 +187,7 @@ def test_ids_from_the_environment(tmp_path: Path, ca: Authority, keys: tuple[Pat
     with serving(tmp_path, keys, *who, options=["-U", *LOCAL], UID="65533", GID="65532") as server:
         with secret(server, trusting(ca)) as client:
             assert read_all(client) == b"65533\n65532\n65532\n"
-        (relay,) = server.workers()[0].children()
+        relay = next(child for child in server.workers()[0].children() if " tls " in " ".join(child.cmdline()))
         assert (relay.uids().effective, relay.gids().effective) == (65533, 65532), "-u and -g are its ids too"
 
 

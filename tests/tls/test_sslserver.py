@@ -254,7 +254,7 @@ def test_the_relay_s_cage(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]
     ) as server:  # fmt: skip
         with secret(server, trusting(ca)) as client:
             assert client.makefile("rb").read() == b"65534\n65534\n"
-        (relay,) = server.workers()[0].children()
+        relay = next(child for child in server.workers()[0].children() if " tls " in " ".join(child.cmdline()))
         assert relay.uids().real == relay.uids().effective == 65533
         assert relay.gids().effective == 65532
         assert os.readlink(f"/proc/{relay.pid}/root") == str(jail)
