@@ -97,13 +97,15 @@ class Pump:
             raise Trouble("no application protocol")
         return None
 
-    def copy(self, reader: int, writer: int, idle: float) -> None:
+    def copy(self, reader: int, writer: int, idle: float) -> bool:
         """Copy until the program's output has ended and been sent, and nobody wants the input any more; closes both.
+
+        Returns whether it came to that.
 
         `reader` and `writer` may be the same socket. With no traffic for `idle` seconds the program's input is closed, after
         as many more the connection is given up. Raises Trouble.
         """
-        _Copy(self.tls, self._peer, reader, writer).run(idle)
+        return _Copy(self.tls, self._peer, reader, writer).run(idle)
 
 
 class _Copy:
@@ -134,15 +136,15 @@ class _Copy:
         self._words_over = False
         """The peer has said its last word."""
 
-    def run(self, idle: float) -> None:
-        """To the end. Raises Trouble."""
+    def run(self, idle: float) -> bool:
+        """To the end, or until nothing has moved for too long (False). Raises Trouble."""
         try:
-            self._run(idle)
+            return self._run(idle)
         finally:
             self._close_input()
             self._close_output()
 
-    def _run(self, idle: float) -> None:
+    def _run(self, idle: float) -> bool:
         self._decrypt()  # what came with the handshake
         quiet_since = time.monotonic()
         while not self._is_over():
@@ -150,13 +152,14 @@ class _Copy:
             ready = self._poll.poll(max(0.0, quiet_since + idle - time.monotonic()) * 1000)
             if not ready:
                 if self._writer == CLOSED:
-                    break
+                    return False
                 self._close_input()
                 quiet_since = time.monotonic()
                 continue
             for fd, events in ready:
                 if self._step(fd, events):
                     quiet_since = time.monotonic()
+        return True
 
     def _is_over(self) -> bool:
         """The program hears no more, and nobody hears it. (What a peer that is gone has said is still the program's.)"""

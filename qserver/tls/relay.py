@@ -3,7 +3,7 @@
 For each session the worker sends it an order and two or three descriptors. TLS at once for a program of ours: the client's
 socket, and one to the program. Else the client's socket, the writing end of the program's input, the reading end of its
 output, and the control socket on which the program, or the worker for it, asks for TLS. It answers with one octet when the
-session is over: 0, the exit code of what went wrong, or NEVER_ASKED.
+session is over: 0, the exit code of what went wrong, NEVER_ASKED or GIVEN_UP.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SIZE_OF_INT = calcsize("@i")
 SIZE_OF_BLOCK = "@I"
 """Before the variables on a program's only socket."""
 NO_TLS, NO_CREDENTIALS = 111, 110
-NEVER_ASKED = 255
-"""Instead of a code: nobody wanted TLS, the connection is still the program's."""
+NEVER_ASKED, GIVEN_UP = 255, 254
+"""Instead of a code: nobody wanted TLS, the connection is still the program's; nothing has moved for too long."""
 
 
 class Order:
@@ -224,11 +224,11 @@ class Relay:
         try:
             if order.banner:
                 pump.tls.write(order.banner)
-            pump.copy(from_program, to_program, self._options.idle)
+            has_ended = pump.copy(from_program, to_program, self._options.idle)
         except Trouble as trouble:
             self._log.trouble("error", NO_TLS, "unable to speak TLS with", order.ip, order.pid, str(trouble))
             return NO_TLS
-        return 0
+        return 0 if has_ended else GIVEN_UP
 
 
 def close_all(fds: tuple[int, ...]) -> None:

@@ -15,7 +15,18 @@ from qserver.net.connection import Connection, read_variables, variables_of
 from qserver.net.programs import Called
 from qserver.net.reception import DENIED, TROUBLE, Dropped
 from qserver.net.worker import Server
-from qserver.tls.relay import NEVER_ASKED, START, START_AND_LEAVE_TELLING, Order, Relay, close_all, read_told, send
+from qserver.tls.relay import (
+    NEVER_ASKED,
+    NO_CREDENTIALS,
+    NO_TLS,
+    START,
+    START_AND_LEAVE_TELLING,
+    Order,
+    Relay,
+    close_all,
+    read_told,
+    send,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,9 +241,9 @@ class Secured(Server):
         return self._await_relay() or code
 
     def _await_relay(self) -> int:
-        """Until the relay is done with the session; its code, 0 where nobody asked it. Raises OSError where it is gone."""
+        """Until the relay is done with the session; its code where TLS failed. Raises OSError where it is gone."""
         code = self._answer()
-        return 0 if code == NEVER_ASKED else code
+        return code if code in (NO_TLS, NO_CREDENTIALS) else 0
 
     def _answer(self) -> int:
         answer = self._channel.recv(1)
@@ -294,7 +305,11 @@ class Secured(Server):
         return pid, 0
 
     def _await_both(self, pid: int) -> int:
-        """Until program and relay have ended; the wait status. A program whose TLS has ended is told to end."""
+        """Until program and relay have ended; the wait status.
+
+        A program whose TLS has failed or was given up is told to end; one that was heard out knows by the end of its input,
+        of which it may have some still to read.
+        """
         process = os.pidfd_open(pid)
         poller = select.poll()
         poller.register(process, select.POLLIN)
@@ -308,11 +323,11 @@ class Secured(Server):
                         status = os.waitpid(pid, 0)[1]
                         continue
                     code, relay_runs = self._last_word(), False
-                    if status is None and code != NEVER_ASKED:
+                    if status is None and code not in (0, NEVER_ASKED):
                         os.kill(pid, signals.SIGTERM)
         finally:
             os.close(process)
-        return code << 8 if code not in (0, NEVER_ASKED) else status or 0
+        return code << 8 if code in (NO_TLS, NO_CREDENTIALS) else status or 0
 
     def _last_word(self) -> int:
         """The relay's code; TROUBLE where it is gone, and so will be this worker."""

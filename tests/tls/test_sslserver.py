@@ -208,34 +208,6 @@ def test_resumption_whichever_worker_answers(tmp_path: Path, ca: Authority, keys
                 client.close()
 
 
-@pytest.mark.parametrize("program", [ECHO, POPUP])
-def test_a_relay_that_is_killed(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...]) -> None:
-    with serving(tmp_path, keys, *program) as server:
-        with secret(server, trusting(ca)) as client:
-            assert client.recv(3)
-            for worker in server.workers():
-                for relay in worker.children():
-                    if "sslserver" in " ".join(relay.cmdline()) and relay.pid != worker.pid:
-                        os.kill(relay.pid, signal.SIGKILL)
-            client.settimeout(20)
-            try:
-                while client.recv(100):
-                    pass
-            except OSError:
-                pass  # reset
-        wait_for(lambda: server.lines()[-1].endswith("status: 0/40/40"))
-
-        def is_served() -> bool:
-            try:
-                with secret(server, trusting(ca)) as client:
-                    return bool(client.recv(3))
-            except OSError:  # a worker whose relay was just dying
-                return False
-
-        wait_for(is_served)
-        assert is_served()
-
-
 def test_only_the_contracted_descriptors_reach_a_program(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
     with serving(tmp_path, keys, "/bin/sh", "-c", "exec ls /proc/self/fd") as server, secret(server, trusting(ca)) as client:
         data = b""
