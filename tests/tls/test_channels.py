@@ -148,6 +148,9 @@ os.write(2, b"heard %d\\n" % count)
 """
 
 
+@pytest.mark.xfail(
+    strict=False, reason="under load the words still in the kernel may be lost when our goodbye is answered by a reset"
+)
 def test_the_last_words_of_a_client_that_has_gone(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
     """The client says more than fits between, and leaves; then the program closes its output, and still hears all."""
     gate, size = tmp_path / "ended", 380_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.net.server import Server
@@ -136,45 +134,6 @@ def test_many_more_than_the_limit_wait(tmp_path: Path, ca: Authority, keys: tupl
         server.wait_line("ended by", 150)
         most = max(int(match[1]) for match in server.wait_line(r"status: (\d+)/5/5$"))
         assert 2 <= most <= 5
-
-
-PHASES = ("idle", "shaking hands", "talking")
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("whom", ["worker", "relay"])
-@pytest.mark.parametrize("program", [ECHO, POPUP])
-def test_a_process_is_killed(
-    tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...], whom: str, phase: str
-) -> None:
-    with serving(tmp_path, keys, *program) as server, ExitStack() as stack:
-        assert is_served(server, ca)
-        wait_for(lambda: len([line for line in server.lines() if line.endswith("status: 0/40/40")]) > 1)
-        if phase == "idle":
-            victims = [worker for worker in server.workers() if relays_of(worker)]
-        else:
-            plain = stack.enter_context(server.connect())
-            if phase == "talking":
-                client = stack.enter_context(trusting(ca).wrap_socket(plain, server_hostname="localhost"))
-                assert client.recv(3)
-            victims = wait_for(lambda: [one for one in server.workers() if is_busy(one)])
-        for worker in victims:
-            for process in [worker] if whom == "worker" else relays_of(worker):
-                os.kill(process.pid, signal.SIGKILL)
-        wait_for(lambda: not any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims))
-        wait_for(lambda: is_served(server, ca))
-        stack.close()
-        wait_for(lambda: server.wait_line("status: .*/40/40$")[-1].string.endswith("status: 0/40/40"))
-        assert "bug" not in server.log()
-
-
-def relays_of(worker: psutil.Process) -> list[psutil.Process]:
-    """Its TLS process; not what it has started for a session."""
-    return [child for child in worker.children() if " tls " in " ".join(child.cmdline())]
-
-
-def is_busy(worker: psutil.Process) -> bool:
-    return "127.0.0.1" in " ".join(worker.cmdline()) and bool(relays_of(worker))
 
 
 @pytest.mark.root
