@@ -139,7 +139,6 @@ def _kit(asked: TlsOptions, env: dict[str, str], program: Program, password: byt
     files = ServerFiles(env)
     ask, protocols = asked.client != NO_CERTIFICATE, program.protocols
     context, bits = contexts.for_server(files, ask=ask, password=password, protocols=protocols)
-    contexts.rehearse(context)
     return Kit(context, _of_server(files), _cage(asked, env), protocols), bits
 
 

@@ -6,13 +6,11 @@ import os
 from binascii import a2b_base64
 
 from qserver.base.getopt import scan_number
-from qserver.tls.library import BadFile, Context, Trouble
+from qserver.tls.library import BadFile, Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from qserver.tls.library import Session
 
 SUITE = "TLS_"
 """Elements of a cipher list that begin so are suites of TLS 1.3."""
@@ -24,7 +22,6 @@ MODERN = ":".join((
     "DHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384", "DHE-RSA-CHACHA20-POLY1305",
 ))  # fmt: skip
 """A server's suites before TLS 1.3 if nobody asks for others: Mozilla's intermediate ones."""
-FLIGHTS = 3
 LONGEST_PASSWORD = 1024
 LEAST_DH_BITS = 2048
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -51,7 +48,7 @@ def for_client(*, verify: bool, cafile: str, cadir: str, keys: Keys | None, ciph
     context.demand(verify=verify)
     trust(context, cafile, cadir)
     if keys is not None:
-        load_keys(context, keys)
+        _load(context, keys, "unable to load certificate", "unable to load key pair")
     set_ciphers(context, ciphers)
     if depth is not None:
         context.set_depth(depth)
@@ -89,10 +86,10 @@ def for_server(
     Everything is read here: after a chroot no file is there. Raises LoadError.
     """
     context = _strict(server=True) if ask or SUITE in files.ciphers else Context(server=True)
-    if files.chainfile:
-        _load(context, files.chainfile, files.keyfile, password, "unable to load certificate chain file")
-    elif files.certfile:
-        _load(context, files.certfile, files.keyfile, password, "unable to load certificate")
+    certificate, what = files.chainfile or files.certfile, "certificate chain file" if files.chainfile else "certificate"
+    if certificate:
+        keys = Keys(certificate, files.keyfile, password)
+        _load(context, keys, f"unable to load {what}: {certificate}", f"unable to load key: {keys.key or certificate}")
     if ask:
         _ask(context, files)
     bits = _set_dh(context, files.dhfile) if files.dhfile else 0
@@ -100,41 +97,6 @@ def for_server(
     if protocols:
         context.speak(protocols)
     return context, bits
-
-
-def rehearse(context: Context) -> None:
-    """Shake hands once in memory, so that what the library makes ready at its first use is shared by all who are forked."""
-    other = Context(server=False)
-    other.demand(verify=False)
-    ours, theirs = context.session(), other.session()
-    try:
-        for _ in range(FLIGHTS):
-            theirs.handshake()
-            _pass(theirs, ours)
-            ours.handshake()
-            _pass(ours, theirs)
-        for one, two in ((ours, theirs), (theirs, ours)):
-            one.write(b"rehearsal")
-            _pass(one, two)
-            two.read()
-    except Trouble:  # there is no certificate, or the client must have one: so far as it goes
-        return
-
-
-def _pass(one: Session, two: Session) -> None:
-    if words := one.output():
-        two.feed(words)
-
-
-def _load(context: Context, certificate: str, key: str, password: bytes | None, complaint: str) -> None:
-    try:
-        context.use_certificate(certificate, key or certificate, password or b"")
-    except BadFile as error:
-        if error.mismatch:
-            raise LoadError("key does not match certificate") from error
-        if _is_no_certificate(certificate):
-            raise LoadError(f"{complaint}: {certificate}") from error
-        raise LoadError(f"unable to load key: {key or certificate}") from error
 
 
 def _ask(context: Context, files: ServerFiles) -> None:
@@ -209,15 +171,14 @@ def trust(context: Context, cafile: str, cadir: str) -> None:
         raise LoadError("unable to load CA list") from error
 
 
-def load_keys(context: Context, keys: Keys) -> None:
-    """Raises LoadError."""
+def _load(context: Context, keys: Keys, no_certificate: str, no_key: str) -> None:
+    """Raises LoadError: one of the two complaints, or that they do not belong together."""
     try:
         context.use_certificate(keys.certificate, keys.key or keys.certificate, keys.password or b"")
     except BadFile as error:
         if error.mismatch:
             raise LoadError("key does not match certificate") from error
-        missing = _is_no_certificate(keys.certificate)
-        raise LoadError("unable to load certificate" if missing else "unable to load key pair") from error
+        raise LoadError(no_certificate if _is_no_certificate(keys.certificate) else no_key) from error
 
 
 def _is_no_certificate(path: str) -> bool:

@@ -82,33 +82,36 @@ def test_who_does_not_speak_tls(tmp_path: Path, ca: Authority, keys: tuple[Path,
         assert "bug" not in server.log()
 
 
+@contextmanager
+def s_client(server: Server, version: str) -> Iterator[subprocess.Popen[bytes]]:
+    """openssl's client that takes orders, greeted."""
+    words = [peer("openssl"), "s_client", version, "-connect", f"127.0.0.1:{server.port}"]
+    with spawn(words, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        heard(process, b"hello")
+        yield process
+
+
+def heard(process: subprocess.Popen[bytes], text: bytes, order: bytes = b"") -> None:
+    """Wait for a line with the text, which the order (if any) is to bring."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(order)
+    process.stdin.flush()
+    while text not in (line := process.stdout.readline()):
+        assert line, f"it never says {text!r}"
+
+
 def test_renegotiation_is_refused(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
     with serving(tmp_path, keys, *ECHO) as server, another_session(server, ca):
-        words = [peer("openssl"), "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"]
-        with spawn(words, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            while b"hello" not in process.stdout.readline():
-                pass
-            process.stdin.write(b"R\n")
-            process.stdin.flush()
-            assert b"no renegotiation" in process.stdout.read()
+        with s_client(server, "-tls1_2") as process:
+            heard(process, b"no renegotiation", b"R\n")
         assert is_served(server, ca)
 
 
 def test_new_keys_in_the_middle(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
-    with serving(tmp_path, keys, *ECHO) as server:
-        words = [peer("openssl"), "s_client", "-tls1_3", "-connect", f"127.0.0.1:{server.port}"]
-        with spawn(words, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            while b"hello" not in process.stdout.readline():
-                pass
-            for order, answer in ((b"K\n", b"KEYUPDATE"), (b"k\n", b"KEYUPDATE"), (b"word\n", b"word")):
-                process.stdin.write(order)
-                process.stdin.flush()
-                while answer not in (line := process.stdout.readline()):
-                    assert line, "no answer after KeyUpdate"
+    with serving(tmp_path, keys, *ECHO) as server, s_client(server, "-tls1_3") as process:
+        for order, answer in ((b"K\n", b"KEYUPDATE"), (b"k\n", b"KEYUPDATE"), (b"word\n", b"word")):
+            heard(process, answer, order)
 
 
 @pytest.mark.parametrize("program", [ECHO, POPUP])
