@@ -260,6 +260,40 @@ def test_openssl_is_content(world: World, port: int, protocol: str) -> None:
     assert b"Verify return code: 0 (ok)" in told.stdout
 
 
+CUT_OFF = pytest.mark.xfail(strict=True, reason="the reason is not the library's but Python's, with a place in its source")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (b"EHLO client.example.net\r\n", "wrong version number"),
+        (b"\x16\x03\x01\xff\xff\x01" + bytes(99), "packet length too long"),
+        pytest.param(b"", "unexpected eof while reading", marks=CUT_OFF),
+        pytest.param(b"\x16\x03\x01", "unexpected eof while reading", marks=CUT_OFF),
+    ],
+    ids=["smtp", "garbage", "nothing", "half"],
+)
+@pytest.mark.parametrize("name", ["qmail-smtpsd", "qmail-pop3sd"])
+def test_what_is_no_tls_is_refused_from_within_the_chroot(world: World, name: str, words: bytes, reason: str) -> None:
+    before = len(world.log(name))
+    with world.network(), socket.create_connection(("127.0.0.1", PORTS[name]), timeout=20) as client:
+        port = client.getsockname()[1]
+        client.sendall(words)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(512):
+            continue
+
+    def given() -> re.Match[str] | None:
+        text = world.log(name)[before:]
+        ok = re.search(rf"^sslserver: ok (\d+) .*::{port}$", text, re.MULTILINE)
+        fatal = r"^sslserver: fatal: \(111\) unable to accept TLS from: 127\.0\.0\.1 for pid: "
+        return ok and re.search(rf"{fatal}{ok[1]} (.*)$", text, re.MULTILINE)
+
+    found = wait_for(given)
+    assert found is not None
+    assert found[1] == reason
+
+
 @pytest.mark.parametrize(("source", "code"), [("127.0.0.1", 250), ("::1", 250), (zone.STRANGER, 553)])
 def test_rules_say_who_may_relay(world: World, source: str, code: int) -> None:
     """The nets that the sample lists; others may send to us."""
