@@ -22,8 +22,8 @@ from qmail.stack import certificate
 from qserver.launch import COMMANDS
 from tests.end_to_end.run_scripts import zone
 from tests.end_to_end.run_scripts.inside import ACCOUNTS, GROUPS, HOST, PASSWORD
-from tests.end_to_end.run_scripts.world import World, created, identity
-from tests.support import peer, run, wait_for
+from tests.end_to_end.run_scripts.world import OURS_FIRST, World, created, identity
+from tests.support import BIN, PEER_PATH, peer, run, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -521,6 +521,28 @@ def test_an_unknown_ssl_user_is_told_and_not_needed(small_world: World) -> None:
     relays = [relay for worker in workers for relay in worker.children()]
     assert relays
     assert all(is_chrooted(relay, small_world) for relay in relays)
+
+
+@pytest.mark.parametrize("path", [f"{PEER_PATH}:{BIN}", OURS_FIRST], ids=["peers", "ours"])
+def test_daemontools_and_servers_may_be_mixed(tmp_path: Path, path: str) -> None:
+    """Our servers under the C programs, and the C programs' ways with ours."""
+    tools = {name: peer(name) for name in ("svscan", "supervise", "svc", "svok", "svstat", "setuidgid", "multilog")}
+    with created(tmp_path, SMALL, path) as mixed:
+        wait_for(lambda: mixed.ports() == {25, 995}, timeout=30)
+        with mixed.network(), smtp(25) as client:
+            client.sendmail("sender@example.net", [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"mixed"))
+        arrive(mixed, "bob", b"mixed")
+        logged(mixed, "qmail-send", r"delivery \d+: success: did_1\+0\+0/")
+        loggers = [words[0] for words in mixed.commands() if words[-1] == "/var/log/qmail-send"]
+        assert (loggers == ["multilog"]) == path.startswith(PEER_PATH)
+        told = mixed.run(tools["svstat"], *(f"/service/{name}" for name in SMALL)).stdout.decode()
+        assert re.findall(r"^/service/(\S+): up \(pid \d+\) \d+ seconds$", told, re.MULTILINE) == list(SMALL), told
+        for name in SMALL:
+            mixed.path(f"/service/{name}").unlink()
+        directories = [f"/var/qmail/svc/{name}{part}" for part in ("", "/log") for name in SMALL]
+        assert mixed.run(tools["svc"], "-dx", *directories).stderr == b""
+        wait_for(lambda: [words[-1] for words in mixed.commands()] == ["/service"], timeout=20)
+        assert [mixed.run(tools["svok"], directory).returncode for directory in directories] == [100] * len(directories)
 
 
 # ending

@@ -166,11 +166,10 @@ def make_services(names: list[str]) -> None:
         Path("/service", name).symlink_to(directory)
 
 
-def start_svscan(commands: Path) -> None:
-    """In our environment, with our commands first on PATH."""
-    env = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+def start_svscan() -> None:
+    """The first one on PATH, in our environment."""
     with open("/var/log/svscan", "wb") as log:
-        subprocess.Popen([commands / "svscan", "/service"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        subprocess.Popen(["svscan", "/service"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def reap() -> None:
@@ -206,7 +205,7 @@ def main(words: list[str]) -> None:
     make_services(words[3:])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 53))
-        start_svscan(commands)
+        start_svscan()
         print("ready", flush=True)
         live(sock, deadline)
 

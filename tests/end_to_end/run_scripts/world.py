@@ -20,6 +20,7 @@ LIFETIME = 240
 """Seconds after which a world ends whatever happens."""
 NAMESPACES = ("--mount", "--net", "--uts", "--pid")
 LISTENING = "0A"
+OURS_FIRST = f"{BIN}:{PEER_PATH}"
 
 
 class World:
@@ -48,7 +49,7 @@ class World:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[bytes]:
         """Run a program in the world."""
-        enter = [peer("nsenter"), "--target", str(self.init), *NAMESPACES, "--root", "--wd=/"]
+        enter = [peer("nsenter"), "--target", str(self.init), *NAMESPACES, "--root", "--wd"]
         return run([*enter, "--", *argv], env=environment())
 
     def ours(self, name: str, *words: str) -> subprocess.CompletedProcess[bytes]:
@@ -126,15 +127,15 @@ def skip_unless_possible(unshare: Sequence[str]) -> None:
 
 
 @contextmanager
-def created(directory: Path, services: Sequence[str], **variables: str) -> Iterator[World]:
-    """A world with these services under svscan, which gets the variables; nothing of it is left at the end."""
+def created(directory: Path, services: Sequence[str], path: str = OURS_FIRST, **variables: str) -> Iterator[World]:
+    """A world with these services under the first svscan of a PATH, which gets variables; nothing of it is left at the end."""
     command = [peer("unshare"), "--fork", "--kill-child", *NAMESPACES]
     skip_unless_possible(command)
     first = [sys.executable, "-m", "tests.end_to_end.run_scripts.inside", str(directory), str(BIN), str(LIFETIME)]
     process = subprocess.Popen(
         [*command, *first, *services],
         cwd=ROOT,
-        env={"PATH": PEER_PATH, "TZ": "UTC", **variables},
+        env={"PATH": path, "TZ": "UTC", **variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
