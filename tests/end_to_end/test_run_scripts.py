@@ -10,7 +10,6 @@ import poplib
 import re
 import smtplib
 import socket
-import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,33 +17,32 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qmail.stack import certificate
 from qserver.launch import COMMANDS
 from tests.end_to_end.run_scripts import zone
-from tests.end_to_end.run_scripts.inside import ACCOUNTS, GROUPS, HOST, PASSWORD
-from tests.end_to_end.run_scripts.world import OURS_FIRST, World, created, identity
-from tests.support import BIN, PEER_PATH, peer, run, wait_for
+from tests.end_to_end.run_scripts.clients import (
+    LOGIN,
+    MESSAGE,
+    PORTS,
+    SERVICES,
+    arrive,
+    expected,
+    fetch,
+    is_chrooted,
+    logged,
+    smtp,
+    unverified,
+    verified,
+)  # fmt: skip
+from tests.end_to_end.run_scripts.inside import ACCOUNTS, HOST, PASSWORD
+from tests.end_to_end.run_scripts.world import World, created, identity
+from tests.support import peer, run, wait_for
 
 pytestmark = pytest.mark.root
 
-PORTS = {
-    "qmail-smtpd": 25,
-    "qmail-smtpsub": 587,
-    "qmail-smtpsd": 465,
-    "qmail-qmtpd": 209,
-    "qmail-qmtpsd": 6209,
-    "qmail-qmqpd": 628,
-    "qmail-pop3d": 110,
-    "qmail-pop3sd": 995,
-}
-SERVICES = (*PORTS, "qmail-send")
-SMALL = ("qmail-smtpd", "qmail-pop3sd", "qmail-send")
 SECURE = [name for name in PORTS if name not in ("qmail-qmtpd", "qmail-qmqpd")]
 AT_ONCE = {465: b"220 ", 995: b"+OK"}
 WHEN_ASKED = {25: b"220 ", 587: b"220 ", 110: b"+OK"}
 MISSING = {"qmail-qmtpd": ("qmail-qmtpd", "qmail-qmtpsd"), "qmail-qmqpd": ("qmail-qmqpd",)}
-MESSAGE = b"Subject: hello\r\n\r\nbody\r\n.leading dot\r\n"
-LOGIN = f"alice@{HOST}"
 
 
 @pytest.fixture(scope="module", params=["0", "1"], ids=["called", "executed"])
@@ -56,68 +54,9 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield running
 
 
-@pytest.fixture
-def small_world(tmp_path: Path) -> Iterator[World]:
-    """A world of one's own with three services."""
-    peer("hostname")
-    with created(tmp_path, SMALL) as running:
-        wait_for(lambda: running.ports() == {25, 995}, timeout=30)
-        logged(running, "qmail-send", "status: local 0/10 remote 0/20")
-        yield running
-
-
-def unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def verified(world: World) -> ssl.SSLContext:
-    """Of a client that trusts our certificate, for the name in it."""
-    return ssl.create_default_context(cafile=str(world.path("/var/qmail/ssl/localhost.pem")))
-
-
-def smtp(port: int, *, source: str = "127.0.0.1") -> smtplib.SMTP:
-    server = "::1" if ":" in source else "127.0.0.1"
-    return smtplib.SMTP(server, port, "client.example.net", timeout=20, source_address=(source, 0))
-
-
-def arrive(world: World, name: str, subject: bytes) -> bytes:
-    """The message with this subject, once qmail-send has delivered it; taken away."""
-
-    def found() -> Path | None:
-        return next((path for path in world.messages(name) if b"Subject: " + subject in path.read_bytes()), None)
-
-    path = wait_for(found, timeout=20)
-    assert path is not None
-    status = path.stat()
-    assert (status.st_uid, status.st_gid) == (ACCOUNTS[name][0], GROUPS[name])
-    text = path.read_bytes()
-    path.unlink()
-    return text
-
-
-def fetch(client: poplib.POP3) -> list[bytes]:
-    """Log in, fetch and delete what is there."""
-    client.user(LOGIN)
-    client.pass_(PASSWORD)
-    numbers = range(1, client.stat()[0] + 1)
-    messages = [b"\n".join(client.retr(number)[1]) for number in numbers]
-    for number in numbers:
-        client.dele(number)
-    client.quit()
-    return messages
-
-
 def read(path: Path) -> str:
     """The file's text, once it is there."""
     return path.read_text() if path.exists() else ""
-
-
-def logged(world: World, name: str, pattern: str) -> None:
-    """Await a line in a service's log that the pattern matches wholly."""
-    wait_for(lambda: re.search(f"^{pattern}$", world.log(name), re.MULTILINE))
 
 
 # starting
@@ -137,6 +76,8 @@ def test_every_service_is_up_and_listens_on_its_port(world: World) -> None:
 
 
 def test_log_directories_are_made_and_announced(world: World) -> None:
+    for name in SERVICES:
+        logged(world, name, ".*status: .*")
     said = world.path("/var/log/svscan").read_text()
     for name in SERVICES:
         assert f"Creating log dir for {name}:\n" in said
@@ -374,16 +315,6 @@ def test_a_program_that_does_not_exist_is_named_in_the_log(world: World, name: s
 # identities
 
 
-def is_chrooted(process: psutil.Process, world: World) -> bool:
-    return os.path.samefile(f"/proc/{process.pid}/root", world.path("/var/qmail/ssl"))
-
-
-def expected(name: str) -> tuple[int, int, list[int]]:
-    """Uid, gid, groups of an account that a program became."""
-    uid, group, _ = ACCOUNTS[name]
-    return uid, GROUPS[group], [GROUPS[group]]
-
-
 def are_pairs(workers: list[psutil.Process], account: tuple[int, int], world: World) -> bool:
     """Whether every worker is this account and has one relay beside it, which is in the chroot."""
     try:
@@ -459,114 +390,3 @@ def test_descriptor_5_reaches_the_session(world: World, name: str, tls: str) -> 
         assert os.readlink(f"/proc/{session.pid}/fd/5") == log
         client.quit()
     logged(world, name, rf"qmail-popup: pid \d+ Accept::AUTH::User P:{tls} S:127\.0\.0\.1:localhost \?~ '{re.escape(LOGIN)}'")
-
-
-# changes
-
-
-def edit(world: World, name: str, old: str, new: str) -> None:
-    """Replace a text that is in a file of the world."""
-    path = world.path(name)
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def restart(world: World, name: str) -> None:
-    """TERM, and wait for the next one to listen."""
-    before = world.service_pid(name)
-    world.ours("svc", "-t", f"/service/{name}")
-    wait_for(lambda: world.service_pid(name) not in (0, before) and PORTS[name] in world.ports())
-
-
-def served_certificate(world: World) -> bytes | None:
-    with (
-        world.network(),
-        socket.create_connection(("127.0.0.1", 995), timeout=20) as plain,
-        unverified().wrap_socket(plain) as client,
-    ):
-        return client.getpeercert(binary_form=True)
-
-
-def test_hangup_brings_a_new_certificate(small_world: World) -> None:
-    """The key is readable for root and the TLS processes' user, which sits in a chroot."""
-    before = served_certificate(small_world)
-    ssl_directory = small_world.path("/var/qmail/ssl")
-    certificate.make(ssl_directory, HOST)
-    os.chown(ssl_directory / "localhost.key", *expected("sqmtls")[:2])
-    small_world.ours("svc", "-h", "/service/qmail-pop3sd")
-    wait_for(lambda: served_certificate(small_world) != before)
-    new = ssl.PEM_cert_to_DER_cert((ssl_directory / "localhost.pem").read_text())
-    assert served_certificate(small_world) == new
-
-
-def test_scripts_without_true_work_too(small_world: World) -> None:
-    """As they were for checkpassword."""
-    edit(small_world, "/var/qmail/svc/qmail-pop3sd/run", "qmail-authuser true qmail-pop3d", "qmail-authuser qmail-pop3d")
-    restart(small_world, "qmail-pop3sd")
-    with small_world.network():
-        client = poplib.POP3_SSL("127.0.0.1", 995, timeout=20, context=unverified())
-        client.user(LOGIN)
-        assert client.pass_(PASSWORD).startswith(b"+OK")
-        client.quit()
-
-
-def test_an_unknown_ssl_user_is_told_and_not_needed(small_world: World) -> None:
-    edit(small_world, "/var/qmail/ssl/ssl.env", "SSL_USER=sqmtls", "SSL_USER=nosuch")
-    restart(small_world, "qmail-smtpd")
-    logged(small_world, "qmail-smtpd", "No such user 'nosuch'")
-    with small_world.network(), smtp(25) as client:
-        assert client.noop()[0] == 250
-    workers = small_world.service("qmail-smtpd").children()
-    relays = [relay for worker in workers for relay in worker.children()]
-    assert relays
-    assert all(is_chrooted(relay, small_world) for relay in relays)
-
-
-@pytest.mark.parametrize("path", [f"{PEER_PATH}:{BIN}", OURS_FIRST], ids=["peers", "ours"])
-def test_daemontools_and_servers_may_be_mixed(tmp_path: Path, path: str) -> None:
-    """Our servers under the C programs, and the C programs' ways with ours."""
-    tools = {name: peer(name) for name in ("svscan", "supervise", "svc", "svok", "svstat", "setuidgid", "multilog")}
-    with created(tmp_path, SMALL, path) as mixed:
-        wait_for(lambda: mixed.ports() == {25, 995}, timeout=30)
-        with mixed.network(), smtp(25) as client:
-            client.sendmail("sender@example.net", [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"mixed"))
-        arrive(mixed, "bob", b"mixed")
-        logged(mixed, "qmail-send", r"delivery \d+: success: did_1\+0\+0/")
-        loggers = [words[0] for words in mixed.commands() if words[-1] == "/var/log/qmail-send"]
-        assert (loggers == ["multilog"]) == path.startswith(PEER_PATH)
-        told = mixed.run(tools["svstat"], *(f"/service/{name}" for name in SMALL)).stdout.decode()
-        assert re.findall(r"^/service/(\S+): up \(pid \d+\) \d+ seconds$", told, re.MULTILINE) == list(SMALL), told
-        for name in SMALL:
-            mixed.path(f"/service/{name}").unlink()
-        directories = [f"/var/qmail/svc/{name}{part}" for part in ("", "/log") for name in SMALL]
-        assert mixed.run(tools["svc"], "-dx", *directories).stderr == b""
-        wait_for(lambda: [words[-1] for words in mixed.commands()] == ["/service"], timeout=20)
-        assert [mixed.run(tools["svok"], directory).returncode for directory in directories] == [100] * len(directories)
-
-
-# ending
-
-
-def test_svc_ends_services_and_logs(small_world: World) -> None:
-    """As the manual has it: the link is removed first, or svscan would start them again."""
-    services = [f"/var/qmail/svc/{name}" for name in SMALL]
-    for name in SMALL:
-        small_world.path(f"/service/{name}").unlink()
-    assert small_world.ours("svc", "-dx", *services).stderr == b""
-    for directory in services:
-        wait_for(lambda: small_world.ours("svok", directory).returncode == 100)  # noqa: B023 - done before it changes
-    wait_for(lambda: small_world.ports() == set())
-    wait_for(lambda: "status: exiting\n" in small_world.log("qmail-send"))
-    assert small_world.ours("svc", "-dx", *(f"{directory}/log" for directory in services)).stderr == b""
-    wait_for(lambda: [words[-1] for words in small_world.commands()] == ["/service"], timeout=20)
-
-
-def test_term_ends_the_whole_scan(small_world: World) -> None:
-    with small_world.network(), smtp(25) as client:
-        client.sendmail("sender@example.net", [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"last"))
-    arrive(small_world, "bob", b"last")
-    next(process for process in small_world.processes() if process.cmdline()[-1:] == ["/service"]).terminate()
-    wait_for(lambda: small_world.commands() == [], timeout=20)
-    assert "status: exiting\n" in small_world.log("qmail-send")
-    assert small_world.ports() == set()
