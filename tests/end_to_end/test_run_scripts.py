@@ -32,7 +32,7 @@ from tests.end_to_end.run_scripts.clients import (
     smtp,
     unverified,
     verified,
-)  # fmt: skip
+)
 from tests.end_to_end.run_scripts.inside import ACCOUNTS, HOST, PASSWORD
 from tests.end_to_end.run_scripts.world import World, created, identity
 from tests.support import peer, run, wait_for

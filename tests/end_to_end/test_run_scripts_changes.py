@@ -23,7 +23,7 @@ from tests.end_to_end.run_scripts.clients import (
     logged,
     smtp,
     unverified,
-)  # fmt: skip
+)
 from tests.end_to_end.run_scripts.inside import HOST, PASSWORD
 from tests.end_to_end.run_scripts.world import OURS_FIRST, World, created, identity
 from tests.support import BIN, PEER_PATH, peer, wait_for
@@ -191,6 +191,6 @@ def test_term_ends_the_whole_scan(small_world: World) -> None:
         client.sendmail("sender@example.net", [f"bob@{HOST}"], MESSAGE.replace(b"hello", b"last"))
     arrive(small_world, "bob", b"last")
     next(process for process in small_world.processes() if process.cmdline()[-1:] == ["/service"]).terminate()
-    wait_for(lambda: small_world.commands() == [], timeout=20)
+    wait_for(lambda: small_world.processes() == [], timeout=20)
     assert "status: exiting\n" in small_world.log("qmail-send")
     assert small_world.ports() == set()
