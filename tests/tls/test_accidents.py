@@ -57,6 +57,14 @@ def relay_of(worker: psutil.Process) -> psutil.Process | None:
         return None
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """It has ended, whether or not somebody has asked how."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def is_whole(server: Server) -> None:
     """Nobody is served any more, and enough workers stand ready, each with its relay."""
     wait_for(lambda: server.lines()[-1].endswith("status: 0/40/40"), 20)
@@ -92,7 +100,7 @@ def test_killed_while_idle(
         relays = [relay for worker in idle if (relay := relay_of(worker)) is not None]
         for process in relays if which == "relay" else idle:
             kill(process)
-        wait_for(lambda: not any(process.is_running() for process in (*idle, *relays)))
+        wait_for(lambda: all(map(is_gone, (*idle, *relays))))
         assert "ended by" not in server.log()
 
 
@@ -110,7 +118,7 @@ def test_relay_killed(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], pr
             read_all(client)
         server.wait_line(r"^sslserver: error: \(111\) no TLS process")
         server.wait_line(r"ended by \d+ status (?!0$)\d+$")
-        wait_for(lambda: not worker.is_running())
+        wait_for(lambda: is_gone(worker))
         assert not psutil.pid_exists(pid) or pid == worker.pid
         server.wait_line(rf"ended by {pid} status (?!0$)\d+$")
 
@@ -122,6 +130,54 @@ def test_a_program_whose_tls_is_gone_is_ended(tmp_path: Path, ca: Authority, key
         kill(relay_of(worker))
         server.wait_line("ended by")
         wait_for(lambda: not psutil.pid_exists(pid), timeout=3)
+
+
+@pytest.mark.parametrize("program", [POPUP, ECHO])
+def test_relay_killed_before_anybody_asked_for_it(
+    tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...]
+) -> None:
+    """There is no TLS any more for this session; the next ones have it."""
+    with serving(tmp_path, keys, *program, options=["-n", *LOCAL], UCSPITLS="") as server:
+        with server.connect() as plain:
+            assert plain.recv(100)
+            pid, worker = begun(server, 1)
+            kill(relay_of(worker))
+            if program == POPUP:
+                plain.sendall(b"STLS\r\n")
+                assert read_all(plain).endswith(b"-ERR TLS startup failed\r\n")
+        server.wait_line(r"ended by")
+        assert f"sslserver: ended by {pid} " in server.log()
+        is_whole(server)
+        if program == POPUP:
+            with server.connect() as plain:
+                assert plain.recv(100)
+                plain.sendall(b"STLS\r\n")
+                assert plain.recv(100).startswith(b"+OK")
+                with trusting(ca).wrap_socket(plain, server_hostname="localhost") as client:
+                    talks(client, program)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("program", [ECHO, POPUP])
+def test_the_master_ends(
+    tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...], number: signal.Signals
+) -> None:
+    """The port is closed and idle processes are gone; a session goes on to its end, and its processes with it."""
+    with serving(tmp_path, keys, *program) as server, secret(server, trusting(ca)) as client:
+        assert client.recv(100)
+        _, busy = begun(server, 1)
+        wait_for(lambda: sum(relay_of(worker) is not None for worker in server.workers()) >= READY)
+        everybody = psutil.Process(server.process.pid).children(recursive=True)
+        ours_now = [busy, *busy.children(recursive=True)]
+        server.process.send_signal(number)
+        assert server.process.wait(20) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        wait_for(lambda: all(is_gone(process) for process in everybody if process not in ours_now))
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+        talks(client, program)
+        client.close()
+        server.wait_line("ended by")
+        wait_for(lambda: all(map(is_gone, ours_now)))
 
 
 FILLING = """#!/usr/bin/python3
@@ -172,7 +228,7 @@ def test_worker_killed(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], p
             pid, worker = begun(server)
             relay = relay_of(worker)
             kill(worker)
-            wait_for(lambda: not worker.is_running())
+            wait_for(lambda: is_gone(worker))
             if program == POPUP:
                 server.wait_line(rf"ended by {pid} status 9$")
             else:
@@ -183,7 +239,7 @@ def test_worker_killed(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], p
                     talks(tls, program)
                     assert f"ended by {pid} " not in server.log()
         server.wait_line(rf"ended by {pid} status 9$")
-        wait_for(lambda: relay is not None and not relay.is_running())
+        wait_for(lambda: relay is not None and is_gone(relay))
 
 
 # Files that are bad
@@ -257,7 +313,7 @@ def test_an_expired_certificate_is_served(tmp_path: Path, ca: Authority, keys: t
     """Whether it is believed is the client's affair: who looks says so, who does not is served."""
     careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
-    with serving(tmp_path, ca.expired("old"), *ECHO) as server:
+    with serving(tmp_path, ca.expired("localhost"), *ECHO) as server:
         with pytest.raises(ssl.SSLCertVerificationError, match="expired"), secret(server, trusting(ca)):
             pass
         server.wait_line(r"unable to accept TLS from: 127\.0\.0\.1 for pid: \d+ .*certificate expired$")

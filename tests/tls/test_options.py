@@ -9,10 +9,11 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.net.server import Server, read_all
-from tests.support import environment, ours, run, spawn
+from tests.support import environment, ours, run, spawn, wait_for
 from tests.tls.authority import Authority, openssl
 from tests.tls.server import ECHO, secret, serving, trusting, variables
 
@@ -262,3 +263,20 @@ def test_who_is_quiet(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], op
         process.terminate()
         said = process.stderr.read()
     assert bool(said) == says, said
+
+
+def test_titles(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    pytest.importorskip("setproctitle")
+    with serving(tmp_path, keys, "qmail-popup", "host", "true", options=["-c7", *LOCAL]) as server:
+
+        def titles() -> set[str]:
+            everybody = psutil.Process(server.process.pid)
+            return {" ".join(process.cmdline()).rstrip() for process in (everybody, *everybody.children(recursive=True))}
+
+        start = f"sslserver: {server.port}"
+        idle = {f"{start} master 0/7", f"{start} worker idle", f"{start} tls idle"}
+        wait_for(lambda: titles() == idle)
+        with secret(server, trusting(ca)) as client:
+            assert client.recv(100)
+            wait_for(lambda: {f"{start} worker 127.0.0.1 qmail-popup", f"{start} tls 127.0.0.1"} <= titles())
+        wait_for(lambda: titles() == idle)
