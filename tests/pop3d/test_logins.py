@@ -131,14 +131,14 @@ def test_foreign_checkpassword(box: Path, login: bytes, expected: bytes) -> None
 
 
 def test_what_a_foreign_checkpassword_gets(box: Path) -> None:
-    script = "cat <&3 >seen; echo out; echo err >&2; echo log >&5; ls /proc/$$/fd | grep -v 10 >fds"
+    script = "cat <&3 >seen; echo out; echo err >&2; echo log >&5; ls /proc/$$/fd >fds"
     with popup(box, ["sh", "-c", script], environment()) as client:
         said = say(client, b"USER a b", b"PASS  c d ")
     assert said == b"+OK\r\n+OK \r\nout\nerr\n"
     login, password, stamp, rest = (box / "seen").read_bytes().split(b"\0")
     assert (login, password, rest) == (b"a b", b"c d ", b"")
     assert re.fullmatch(rb"<\d+\.\d+@pop\.example\.org>", stamp)
-    assert (box / "fds").read_text().split() == ["0", "1", "2", "3", "5"]
+    assert set((box / "fds").read_text().split()) - {"10"} == set("01235"), "10 is the shell's"
     log = (box / "log").read_bytes().splitlines()
     assert log[0] == b"log" and b"Accept::AUTH::User" in log[1]
 

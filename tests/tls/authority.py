@@ -45,7 +45,7 @@ class Authority:
 
     def expired(self, name: str) -> tuple[Path, Path]:
         """Certificate and key that were good until yesterday."""
-        certificate, key = self.issue(name, san="DNS:localhost")
+        certificate, key = self.issue(f"{name}-expired", san=f"DNS:{name}", subject=f"/CN={name}")
         authority = serialization.load_pem_private_key(self._key.read_bytes(), None)
         assert isinstance(authority, ec.EllipticCurvePrivateKey)
         old = x509.load_pem_x509_certificate(certificate.read_bytes())
