@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench import clients, servers
 from bench.home import Home
@@ -84,14 +85,21 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
+def secret(context: ssl.SSLContext, plain: socket.socket) -> Any:
+    """TLS on a connection after a full handshake: the binding's own object, without what `ssl` puts around it."""
+    client = context._wrap_socket(plain, server_side=False)  # type: ignore[attr-defined]
+    client.do_handshake()
+    return client
+
+
 def handshakes(port: int) -> Callable[[int], None]:
     """Connect, shake hands in full, close; `count` times."""
 
     def one(count: int) -> None:
         context = client_context()
         for _ in range(count):
-            with socket.create_connection((servers.HOST, port), timeout=60) as plain, context.wrap_socket(plain):
-                pass
+            with clients.dial(port) as plain:
+                secret(context, plain)
 
     return one
 
@@ -102,13 +110,13 @@ def smtp_sessions(port: int) -> Callable[[int], None]:
     def one(count: int) -> None:
         context = client_context()
         for _ in range(count):
-            with socket.create_connection((servers.HOST, port), timeout=60) as plain:
+            with clients.dial(port) as plain:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with context.wrap_socket(plain) as client:
-                    heard = [client.recv(4096)]
-                    for words in DIALOGUE:
-                        client.sendall(words)
-                        heard.append(client.recv(4096))
+                client = secret(context, plain)
+                heard = [client.read(4096)]
+                for words in DIALOGUE:
+                    client.write(words)
+                    heard.append(client.read(4096))
             if [reply[:3] for reply in heard] != [b"220", b"250", b"250", b"250", b"354", b"250", b"221"]:
                 raise RuntimeError(f"unexpected replies: {heard!r}")
 
@@ -118,7 +126,7 @@ def smtp_sessions(port: int) -> Callable[[int], None]:
 def bulk(port: int, *, up: bool) -> float:
     """Megabytes per second of one connection."""
     buffer = bytearray(262_144)
-    with socket.create_connection((servers.HOST, port), timeout=60) as plain, client_context().wrap_socket(plain) as client:
+    with clients.dial(port) as plain, client_context().wrap_socket(plain) as client:
         start, left = time.perf_counter(), BULK
         while up and left > 0:
             left -= client.send(memoryview(buffer)[:left])
@@ -177,7 +185,7 @@ def _memory(port: int, pid: int) -> Contender:
     sessions, before = 100, memory_of(pid)
     with ExitStack() as stack:
         for _ in range(sessions):
-            plain = stack.enter_context(socket.create_connection((servers.HOST, port), timeout=60))
+            plain = stack.enter_context(clients.dial(port))
             client = stack.enter_context(context.wrap_socket(plain))
             client.recv(512)
             client.sendall(b"EHLO x\r\n")

@@ -77,7 +77,7 @@ def in_process(plan: Plan) -> Figures:
         ours, _ = stack.enter_context(servers.tcpserver(["qmail-popup", "h", "true", "true"], ours=True))
         theirs, _ = stack.enter_context(servers.tcpserver(["/bin/cat"], ours=False))
         for count in (1, 10):
-            total = plan.count(2000)
+            total = plan.count(6000)
             yield compare(
                 plan,
                 f"sessions, in-process echo / cat, {count} clients",

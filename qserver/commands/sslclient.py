@@ -195,6 +195,7 @@ def _shake_hands(options: Options, pump: Pump) -> None:
     """Raises Die."""
     try:
         pump.handshake(sum(options.patience))
+        pump.flush()
     except Unverified as error:
         text = "missing credentials (CA) or unable to validate server certificate"
         raise _trouble("error", DROP, text) from error

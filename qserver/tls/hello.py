@@ -6,13 +6,24 @@ HANDSHAKE, CLIENT_HELLO = 22, 1
 """The type of a record, and of a message in it."""
 RANDOM = 2 + 32
 """Octets of version and random."""
+SHORTEST = 5 + 4
+"""The heads of record and message."""
 ALPN = 16
+ALPN_TYPE = ALPN.to_bytes(2, "big")
 NO_APPLICATION_PROTOCOL = bytes((21, 3, 1, 0, 2, 2, 120))
 """The record of the fatal alert."""
 
 
 class Incomplete(Exception):
     """More octets are needed."""
+
+
+def asks_for_nothing(data: bytes) -> bool:
+    """Whether a look is enough: a whole message in one record, as nearly all are, and for sure without protocols."""
+    size = len(data)
+    if size < SHORTEST or ALPN_TYPE in data:
+        return False
+    return data[3:5] == (size - 5).to_bytes(2, "big") and data[6:9] == (size - 9).to_bytes(3, "big")
 
 
 def offered(data: bytes) -> list[bytes]:

@@ -36,7 +36,8 @@ class Pump:
     def handshake(self, seconds: float, protocols: tuple[bytes, ...] = ()) -> None:
         """Who offers only other protocols than these is refused; with none nobody is.
 
-        Raises Trouble, TimeoutError; what the peer must hear of it has been sent.
+        Our last words go with those that follow, by `copy` or `flush`. Raises Trouble, TimeoutError; what the peer must hear
+        of it has been sent.
         """
         deadline = time.monotonic() + seconds
         peer, tls = self._peer, self.tls
@@ -47,21 +48,30 @@ class Pump:
             while not self._shake(tls):
                 block = self._hear(deadline)
                 if heard is not None:
-                    heard = self._examine(heard + block, protocols)
+                    heard = None if not heard and hello.asks_for_nothing(block) else self._examine(heard + block, protocols)
                 tls.feed(block)
                 if not block:
                     self._shake(tls)
                     raise Trouble(END_OF_FILE)
         except BlockingIOError:
             raise TimeoutError from None
-        peer.setblocking(False)
 
     def _shake(self, tls: Session) -> bool:
-        """One turn, whose words are sent even where it fails. Raises Trouble."""
+        """One turn, whose words are sent unless they are the last, even where it fails. Raises Trouble."""
+        done = False
         try:
-            return tls.handshake()
+            done = tls.handshake()
         finally:
-            self._say(tls.output())
+            if not done:
+                self._say(tls.output())
+        return done
+
+    def flush(self) -> None:
+        """Nothing follows the handshake for now. (A peer that does not take its last words has no use for them.)"""
+        try:
+            self._say(self.tls.output())
+        except BlockingIOError:
+            return
 
     def _say(self, data: bytes) -> None:
         """To a peer that may be gone: its silence will tell. Raises BlockingIOError when it takes nothing for too long."""
@@ -118,6 +128,7 @@ class _Copy:
 
     def __init__(self, tls: Session, peer: _socket.socket, reader: int, writer: int) -> None:
         self._tls, self._peer = tls, peer
+        peer.setblocking(False)
         self._reader, self._writer = reader, writer
         self._joined = reader == writer
         os.set_blocking(reader, False)
@@ -145,11 +156,20 @@ class _Copy:
             self._close_output()
 
     def _run(self, idle: float) -> bool:
-        self._decrypt()  # what came with the handshake
+        if self._tls.has_more():  # said with the handshake
+            self._decrypt()
+        self._encrypt()  # a greeting goes with the last words of the handshake
+        self._send_output()
         quiet_since = time.monotonic()
         while not self._is_over():
             self._watch()
-            ready = self._poll.poll(max(0.0, quiet_since + idle - time.monotonic()) * 1000)
+            if self._is_calm():
+                ready = self._converse(idle * 1000)
+                quiet_since = time.monotonic()
+            else:
+                ready = self._poll.poll(max(0.0, quiet_since + idle - time.monotonic()) * 1000)
+            if ready is None:
+                continue
             if not ready:
                 if self._writer == CLOSED:
                     return False
@@ -160,6 +180,32 @@ class _Copy:
                 if self._step(fd, events):
                     quiet_since = time.monotonic()
         return True
+
+    def _is_calm(self) -> bool:
+        """Nothing waits to be taken, and both sides may go on talking."""
+        waits = self._to_peer or self._to_program
+        return not waits and not self._peer_ended and self._reader != CLOSED and self._writer != CLOSED
+
+    def _converse(self, patience: float) -> list[tuple[int, int]] | None:
+        """The loop for nearly all of the time, with as few questions as can be; None when it is calm no more.
+
+        Else the events that are not for it: none when for so many milliseconds nobody has said anything.
+        """
+        poll, peer = self._poll.poll, self._peer.fileno()
+        while True:
+            ready = poll(patience)
+            for _, events in ready:
+                if events != select.POLLIN:
+                    return ready
+            if not ready:
+                return ready
+            for fd, _ in ready:
+                if fd == peer:
+                    self._receive()
+                else:
+                    self._encrypt()
+            if not self._is_calm():
+                return None
 
     def _is_over(self) -> bool:
         """The program hears no more, and nobody hears it. (What a peer that is gone has said is still the program's.)"""

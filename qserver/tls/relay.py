@@ -195,6 +195,7 @@ class Relay:
             log.trouble("fatal", NO_TLS, "unable to accept TLS from", order.ip, order.pid, why)
             return NO_TLS
         if self._options.client != NO_CERTIFICATE and not self._is_welcome(order, pump):
+            pump.flush()
             return NO_CREDENTIALS
         if log.verbose and tells_log:
             log.begun(order.pid, order.ip, self._options, f"{pump.tls.version()}:{pump.tls.cipher()}")

@@ -41,6 +41,30 @@ def test_cut_into_records(size: int) -> None:
     assert hello.offered(records) == [b"smtp"]
 
 
+def test_a_look_is_enough_for_nearly_all() -> None:
+    """Unless the octets of ALPN's number are there by chance."""
+    hellos = [client_hello() for _ in range(20)]
+    assert any(map(hello.asks_for_nothing, hellos))
+    for data in hellos:
+        assert hello.asks_for_nothing(data) == (b"\0\x10" not in data)
+        assert not any(hello.asks_for_nothing(data[:size]) for size in range(len(data)))
+        assert not hello.asks_for_nothing(data + b"\x16")
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_a_look_never_overlooks_a_protocol(data: bytes, whole: bool) -> None:
+    if whole:
+        message = b"\1" + len(data).to_bytes(3, "big") + data
+        data = b"\x16\3\1" + len(message).to_bytes(2, "big") + message
+    if hello.asks_for_nothing(data):
+        assert hello.offered(data) == []
+
+
+@pytest.mark.parametrize("protocols", [("smtp",), ("h2", "http/1.1")])
+def test_a_look_is_not_enough_for_protocols(protocols: tuple[str, ...]) -> None:
+    assert not hello.asks_for_nothing(client_hello(*protocols))
+
+
 @given(st.binary(max_size=400))
 def test_rubbish_offers_something_or_nothing(data: bytes) -> None:
     for start in (b"", b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03"):
