@@ -28,6 +28,8 @@ from qserver.net.connection import Connection
 
 ALPN = ("pop3",)
 """What a client may call this protocol in TLS (RFC 7301)."""
+REHEARSAL = b"CAPA\r\n"
+"""What the visitor says with whom a server tries it out before it forks."""
 
 
 def preload() -> None:

@@ -40,6 +40,8 @@ from qserver.net.connection import Connection
 
 ALPN = ("smtp", "esmtp")
 """What a client may call this protocol in TLS (RFC 7301)."""
+REHEARSAL = b"EHLO localhost\r\n"
+"""What the visitor says with whom a server tries it out before it forks."""
 
 
 def main(argv: list[str], env: dict[str, str]) -> int:

@@ -43,6 +43,7 @@ EXIT
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 
@@ -52,13 +53,15 @@ from qserver.base.files import detach, take_standard_descriptors, write_all
 from qserver.base.getopt import scan_number
 from qserver.net import bindings, environ, options, pool, programs
 from qserver.net.connection import block_of, pairs_of
+from qserver.net.rehearsal import Stage
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
-from qserver.tls import contexts
+from qserver.tls import contexts, rehearsal
 from qserver.tls.contexts import LoadError, ServerFiles
+from qserver.tls.kit import Cage, Kit
 from qserver.tls.log import TlsLog
 from qserver.tls.options import NO_CERTIFICATE, SYNTAX, TlsOptions
-from qserver.tls.worker import Cage, Kit, Secured
+from qserver.tls.worker import RelayProcess, Secured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ if TYPE_CHECKING:
 
     from qserver.net.bindings import Listener
     from qserver.net.programs import Program
-    from qserver.tls.relay import Pairs
+    from qserver.tls.kit import Pairs
 
 PROG = "sslserver"
 PASSWORD_FD = 3
@@ -211,6 +214,7 @@ def _serve(
     site = Site(asked, env, listeners, Scoreboard(asked.limit), log, grows=True)
     site.start = environ.base_of_tls(site.start, tcp=asked.tcp_variables)
     shelf = [kit]
+    channels: list[_socket.socket] = []
 
     def reload() -> bool:
         """Certificate, key, CA and DH files again; if that fails the old ones stay."""
@@ -221,8 +225,21 @@ def _serve(
             return False
         return True
 
-    def make(site: Site, cell: int) -> Secured:
-        return Secured(site, cell, program, shelf[0])
+    def split() -> RelayProcess | None:
+        """A worker and its relay."""
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        if os.fork() == 0:
+            ours.close()
+            return RelayProcess(site, shelf[0], theirs)
+        theirs.close()
+        channels.append(ours)
+        return None
 
+    def make(site: Site, cell: int) -> Secured:
+        return Secured(site, cell, program, channels.pop())
+
+    if isinstance(program, programs.Called) and program.rehearsal:
+        with Stage(site) as stage:
+            rehearsal.rehearse(stage, program, kit)
     renew = scan_number(env.get("QSERVER_RENEW_KEYS", ""), RENEW_KEYS)
-    return pool.Pool(site, make, exclusive=True, reload=reload, renew=renew).run()
+    return pool.Pool(site, make, exclusive=True, split=split, reload=reload, renew=renew).run()

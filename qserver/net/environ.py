@@ -20,6 +20,7 @@ SIX = ("LOCALIP", "LOCALPORT", "LOCALHOST", "REMOTEIP", "REMOTEPORT", "REMOTEHOS
 """Variables that exist as TCP6... too when the peer is IPv6."""
 OF_SSL = (*SIX, "REMOTEINFO")
 """Variables that exist as SSL... too where there is TLS."""
+SSL_AND_TCP = tuple((f"SSL{name}", f"TCP{name}") for name in OF_SSL)
 UNCERTAIN = (*OF_CONNECTION, "TCP6INTERFACE", *(f"TCP6{name}" for name in SIX))
 """Variables that `for_visitor` does not set for every connection: inherited ones would pass for this connection's."""
 
@@ -64,9 +65,9 @@ def with_tls(start: Mapping[str, str], visitor: Visitor, *, tcp: bool, proto: st
     """
     of_connection = for_visitor({}, visitor, [])
     env = dict(start)
-    for name, value in of_connection.items():
-        if name.startswith("TCP") and name[3:] in OF_SSL:
-            env["SSL" + name[3:]] = value
+    for name, of_tcp in SSL_AND_TCP:
+        if of_tcp in of_connection:
+            env[name] = of_connection[of_tcp]
     if tcp:
         env.update(of_connection)
     env["PROTO"] = proto or of_connection["PROTO"]

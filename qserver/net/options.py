@@ -71,8 +71,12 @@ class Options:
         return self.names or self.info or self.local_name is None or self.proxy
 
     def counts_addresses(self) -> bool:
-        """Whether the sessions of an address may have to be counted: MAXCONIP from the environment or a rule."""
-        return self.rules is not None or self.ip_rules is not None or self.most_per_address is not None
+        """Whether the sessions of an address may have to be counted: MAXCONIP from the environment or a rule.
+
+        One address may have as many as all together? Then there is nothing to count.
+        """
+        most = self.most_per_address
+        return self.rules is not None or self.ip_rules is not None or (most is not None and most < self.limit)
 
 
 SHORT: dict[str, tuple[str, object]] = {

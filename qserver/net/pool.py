@@ -12,9 +12,11 @@ import time
 from qserver.base import chain, signals
 from qserver.net.log import Log
 from qserver.net.programs import Called
+from qserver.net.rehearsal import TIMES, Stage
 from qserver.net.scoreboard import FREE, IDLE, NOWHERE, Scoreboard
 from qserver.net.site import Site
-from qserver.net.worker import SPARE, Server, Starter
+from qserver.net.starter import Starter
+from qserver.net.worker import SPARE, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,21 +52,24 @@ FIRST_UNKNOWN = -2
 class Pool:
     """The master's knowledge: its workers, and the sessions of dead workers whose programs still run.
 
-    `exclusive`: a worker has its cell for life and serves one session at a time. `reload`: what SIGHUP does, and what is done
-    every `renew` seconds; True: new workers replace the old ones.
+    `exclusive`: a worker has its cell for life and serves one session at a time. `split`: called first in a worker, it may fork
+    another process and say there what that one runs. `reload`: what SIGHUP does, and what is done every `renew` seconds;
+    True: new workers replace the old ones.
     """
 
     __slots__ = (
         "_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_renew", "_renew_at",
-        "_site", "_wake_up", "_workers",
+        "_site", "_split", "_wake_up", "_workers",
     )  # fmt: skip
 
     def __init__(
-        self, site: Site, make: Make, *, exclusive: bool, reload: Callable[[], bool] | None = None, renew: float = 0.0
-    ) -> None:
+        self, site: Site, make: Make, *, exclusive: bool, split: Callable[[], Runs | None] = lambda: None,
+        reload: Callable[[], bool] | None = None, renew: float = 0.0,
+    ) -> None:  # fmt: skip
         self._site = site
         self._make = make
         self._exclusive = exclusive
+        self._split = split
         self._next = FIRST_UNKNOWN
         self._workers: dict[int, tuple[int, float]] = {}  # pid → the number that stood for it before, when it began
         self._adopted: dict[int, tuple[int, int, int]] = {}  # pidfd → cell, pid, status of its worker
@@ -145,11 +150,14 @@ class Pool:
     def _become_worker(self, cell: int) -> NoReturn:
         code = 111
         try:
+            other = self._split()  # before anything else, so that the two share as much as can be
             self._wake_up.close()
             signals.unblock_all()
             self._site.enter_worker()
-            self._site.board.assign(cell, os.getpid())
-            code = self._make(self._site, cell).run()
+            if other is None:
+                self._site.board.assign(cell, os.getpid())
+                other = self._make(self._site, cell)
+            code = other.run()
         except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
             self._site.log.complain("error", f"(111) internal bug: {chain.place(error)}")
         finally:
@@ -214,4 +222,8 @@ def serve(name: str, options: Options, env: dict[str, str], listeners: list[List
     exclusive = isinstance(program, Called)
     log = Log(name, options.level, options.limit)
     site = Site(options, env, listeners, Scoreboard(options.limit), log, exclusive or options.blocking_look_ups())
+    if isinstance(program, Called) and program.rehearsal:
+        with Stage(site) as stage:
+            for _ in range(TIMES):
+                Server(stage, 0, program).rehearse(program.rehearsal)
     return Pool(site, make, exclusive=exclusive).run()

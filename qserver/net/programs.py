@@ -28,16 +28,21 @@ ANY: tuple[str, ...] = ()
 
 
 class Called:
-    """A network program of ours: a function that serves a connection. `protocols`: what clients may call it by ALPN."""
+    """A network program of ours: a function that serves a connection.
 
-    __slots__ = ("argv", "protocols", "serve")
+    `protocols`: what clients may call it by ALPN. `rehearsal`: a client's first words, which change nothing.
+    """
+
+    __slots__ = ("argv", "protocols", "rehearsal", "serve")
 
     def __init__(
-        self, argv: list[str], serve: Callable[[list[str], dict[str, str], Connection], int], protocols: tuple[str, ...] = ()
-    ) -> None:
+        self, argv: list[str], serve: Callable[[list[str], dict[str, str], Connection], int], protocols: tuple[str, ...] = (),
+        rehearsal: bytes = b"",
+    ) -> None:  # fmt: skip
         self.argv = argv
         self.serve = serve
         self.protocols = protocols
+        self.rehearsal = rehearsal
 
 
 class Forked:
@@ -105,7 +110,9 @@ def choose(argv: list[str], env: dict[str, str], always_spawn: bool) -> Program:
         if "/" not in word and (later := _own_name(word, path)) is not None:
             _preload(later)
     _preload(name)
-    return Forked(argv, name) if serve is None else Called(argv, serve, getattr(module, "ALPN", ANY))
+    if serve is None:
+        return Forked(argv, name)
+    return Called(argv, serve, getattr(module, "ALPN", ANY), getattr(module, "REHEARSAL", b""))
 
 
 def become(prog: str, argv: list[str], env: dict[str, str], path: str | None = None, name: str | None = None) -> NoReturn:

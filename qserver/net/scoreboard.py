@@ -44,6 +44,10 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
+    def close(self) -> None:
+        """In the only process that has it."""
+        os.close(self._fd)
+
 
 class Scoreboard:
     """`limit` cells. Methods marked (locked) are called with `lock` held where others do the same."""
@@ -57,6 +61,11 @@ class Scoreboard:
         self._records = COUNTER.size + -(-limit // 8) * 8
         self._addresses = self._records + limit * RECORD.size
         self._memory = mmap.mmap(-1, self._addresses + limit * ADDRESS_SIZE)
+
+    def close(self) -> None:
+        """In the only process that has it."""
+        self.lock.close()
+        self._memory.close()
 
     def states(self) -> bytes:
         """All states, as one octet a cell."""

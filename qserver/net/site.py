@@ -72,6 +72,12 @@ class Site:
         self.poked, self._poke = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.room = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
 
+    def close(self) -> None:
+        """All but the sockets."""
+        for fd in (self.life, self._life_end, self.era, self._era_end, self.poked, self._poke, self.room):
+            os.close(fd)
+        self.board.close()
+
     def enter_worker(self) -> None:
         """In a worker: only the master may hold its end of the life pipe."""
         os.close(self._life_end)

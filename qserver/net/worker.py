@@ -1,8 +1,7 @@
 """A worker: the accept loop, and one session after another (ucspi 5, Workers).
 
 There are two kinds. A `Server` has one cell of the scoreboard for life, calls a network program of ours in its own
-process and serves one session at a time. A `Starter` starts a process for each session and goes on accepting; it claims
-a cell before each accept and gives it back when the process has ended.
+process and serves one session at a time. A `Starter` (starter.py) starts a process for each session and goes on accepting.
 
 All workers wait for the listening sockets with EPOLLEXCLUSIVE (one connection wakes one worker), and for the end of
 their master, whose end of the life pipe closes then.
@@ -10,6 +9,7 @@ their master, whose end of the life pipe closes then.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
@@ -18,9 +18,9 @@ from qserver.base import chain, signals
 from qserver.base.errors import Die, say
 from qserver.net import environ
 from qserver.net.connection import Connection
-from qserver.net.programs import NO_PROCESS
 from qserver.net.reception import DENIED, TROUBLE, Dropped
-from qserver.net.scoreboard import BUSY, FREE, IDLE, NOWHERE
+from qserver.net.scoreboard import BUSY, FREE, IDLE
+from qserver.net.standing import Standing
 from qserver.net.visitor import Visitor
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qserver.net.bindings import Listener
-    from qserver.net.programs import Called, Forked, Spawned
+    from qserver.net.programs import Called
     from qserver.net.site import Site
 
 SPARE = 2
@@ -41,7 +41,10 @@ PAUSE = 1.0
 """Seconds without accepting when there are no descriptors; the connection waits in the kernel."""
 LEAKED = 64
 """A program that left so many descriptors open gets a new worker."""
-RESTORED = (signals.SIGCHLD, signals.SIGTERM, signals.SIGPIPE, signals.SIGALRM, signals.SIGHUP, signals.SIGINT)
+
+
+NOBODY = ("127.0.0.1", 9)
+"""The address of a visitor who is not there."""
 
 
 class Shut(Exception):
@@ -61,8 +64,11 @@ class Worker:
         self._reception = site.reception
         self._start = site.start
         self._by_fd = {listener.sock.fileno(): listener for listener in site.listeners}
+
+    def prepare(self) -> None:
+        """What is this process's alone."""
         self._poll = select.epoll()
-        self._poll.register(site.life, select.EPOLLIN)
+        self._poll.register(self._site.life, select.EPOLLIN)
         for fd in self._by_fd:
             self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
@@ -136,7 +142,7 @@ class Worker:
 class Server(Worker):
     """Serves sessions in this process, one at a time."""
 
-    __slots__ = ("_cell", "_code", "_directory", "_dispositions", "_left", "_program", "_umask")
+    __slots__ = ("_cell", "_code", "_left", "_program", "_standing")
 
     def __init__(self, site: Site, cell: int, program: Called) -> None:
         super().__init__(site)
@@ -144,15 +150,29 @@ class Server(Worker):
         self._program = program
         self._left = site.options.sessions
         self._code = 0
-        self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._umask = os.umask(0o77)
-        os.umask(self._umask)
+
+    def prepare(self) -> None:
+        """As above."""
+        super().prepare()
         signals.ignore(signals.SIGPIPE)
-        site.watch_master()
-        self._dispositions = [signals.disposition(number) for number in RESTORED]
+        self._standing = Standing()
+
+    def rehearse(self, words: bytes) -> None:
+        """Serve a visitor who says that and leaves, in the master."""
+        self._board.assign(self._cell, self.pid)
+        self.prepare()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        theirs.send(words)
+        theirs.shutdown(_socket.SHUT_WR)
+        self._serve(Visitor(ours.detach(), NOBODY), self._site.listeners[0])
+        theirs.close()
+        self._standing.close()
+        self._poll.close()
 
     def run(self) -> int:
         """Serve until the master is gone, the worker has done its share, or it is not needed; returns the exit code."""
+        self.prepare()
+        self._site.watch_master()
         try:
             self._run()
         except Shut:
@@ -202,7 +222,7 @@ class Server(Worker):
             os.close(visitor.fd)
         except OSError:  # the program did
             pass
-        self._restore()
+        self._standing.restore()
         self._left -= 1
         self._end(self._cell, pid, status, IDLE if self._left > 0 else FREE, told)
 
@@ -246,161 +266,3 @@ class Server(Worker):
             self._left = 0
             self._log.complain("error", f"({TROUBLE}) internal bug in {program.argv[0]}: {chain.place(error)}")
             return TROUBLE
-
-    def _restore(self) -> None:
-        """Nothing that a session may have changed reaches the next."""
-        signals.alarm(0)
-        os.umask(self._umask)
-        os.fchdir(self._directory)
-        for number, handler in zip(RESTORED, self._dispositions, strict=True):
-            if signals.disposition(number) is not handler:
-                signals.handle(number, handler)
-
-
-class Starter(Worker):
-    """Starts a process for each session and goes on accepting."""
-
-    __slots__ = ("_cell", "_full", "_program", "_sessions", "_silent", "_wake_up")
-
-    def __init__(self, site: Site, cell: int, program: Forked | Spawned) -> None:
-        super().__init__(site)
-        self._program = program
-        self._cell = cell
-        self._sessions: dict[int, int] = {}  # pid → cell
-        self._silent: set[int] = set()
-        """Those of which the log does not speak."""
-        self._wake_up = signals.WakeUp((signals.SIGCHLD,))
-        signals.ignore(signals.SIGPIPE)
-        self._poll.register(self._wake_up.fileno(), select.EPOLLIN)
-        self._full = select.epoll()  # what is waited for while no cell is free
-        for fd in (site.life, site.room, self._wake_up.fileno()):
-            self._full.register(fd, select.EPOLLIN)
-
-    def run(self) -> int:
-        """Start programs until the master is gone; then wait for those that run. Returns the exit code."""
-        try:
-            self._run()
-        except Shut:
-            self._finish()
-        return 0
-
-    def _run(self) -> None:
-        site, children = self._site, self._wake_up.fileno()
-        patience = RETIRE_AFTER if site.grows else -1
-        site.titles.idle()
-        while True:
-            if self._cell == NOWHERE:
-                with self._board.lock:
-                    self._cell = self._board.claim(self.pid)
-            listener = None
-            ready = self._full.poll(-1, 4) if self._cell == NOWHERE else self._poll.poll(patience, 4)
-            if not ready and not self._sessions and self._is_superfluous(self._cell):
-                return
-            for fd, _ in ready:
-                if fd == site.life:
-                    raise Shut
-                if fd == children:
-                    self._wake_up.drain()
-                    self._reap(os.WNOHANG)
-                elif fd == site.room:
-                    site.take_room()
-                else:
-                    listener = self._by_fd[fd]
-            if listener is not None and (visitor := self._accept(listener)) is not None:
-                self._serve(visitor, listener)
-
-    def _serve(self, visitor: Visitor, listener: Listener) -> None:
-        """Begin a session; it is over here when the program runs."""
-        cell = self._cell
-        dropped = self._unwrap(visitor)
-        if self._begin(visitor, cell):
-            self._cell = NOWHERE
-            if self._site.grows:
-                self._ask_for_workers()
-                self._site.titles.busy(visitor.ip)
-            self._receive(visitor, listener, cell, dropped)
-            if self._site.grows:
-                self._site.titles.idle()
-        os.close(visitor.fd)
-
-    def _receive(self, visitor: Visitor, listener: Listener, cell: int, trouble: Dropped | None) -> None:
-        """Reception, and the program's start."""
-        told = self._log.verbose and not visitor.silent
-        try:
-            if trouble is not None:
-                raise trouble
-            decision = self._reception.examine(visitor, listener, lambda: self._board.sessions_before(cell, visitor.ip))
-        except Dropped as dropped:
-            if told:
-                self._log.pid(self.pid, visitor.ip)
-            self._log.complain(dropped.kind, str(dropped))
-            self._leave(cell, self.pid, dropped.code << 8, told)
-            return
-        if decision.allowed:
-            self._start_program(visitor, cell, environ.for_visitor(self._start, visitor, decision.settings))
-            return
-        if told:
-            self._log.pid(self.pid, visitor.ip)
-            self._log.verdict("deny", self.pid, visitor, decision.note)
-        self._leave(cell, self.pid, DENIED << 8, told)
-
-    def _start_program(self, visitor: Visitor, cell: int, env: dict[str, str]) -> None:
-        trouble, told = None, self._log.verbose and not visitor.silent
-        try:
-            pid = self._program.start(visitor.fd, env)
-        except OSError as error:
-            trouble, pid = error, self.pid
-        if trouble is not None and trouble.errno in NO_PROCESS:
-            self._log.complain("drop", f"({TROUBLE}) unable to fork", trouble)
-            self._leave(cell, None, 0, told)
-            return
-        if told:
-            self._log.pid(pid, visitor.ip)
-            self._log.verdict("ok", pid, visitor)
-        if trouble is not None:
-            self._log.complain("fatal", f"({TROUBLE}) unable to run: {self._program.argv[0]}", trouble)
-            self._leave(cell, self.pid, TROUBLE << 8, told)
-            return
-        self._sessions[pid] = cell
-        if visitor.silent:
-            self._silent.add(pid)
-        self._board.set_program(cell, pid)
-
-    def _reap(self, flags: int) -> None:
-        """End the sessions whose programs have ended."""
-        while self._sessions:
-            pid, status = os.waitpid(-1, flags)
-            if pid == 0:
-                return
-            cell = self._sessions.pop(pid, None)
-            if cell is not None:
-                told = self._log.verbose and pid not in self._silent
-                self._silent.discard(pid)
-                self._leave(cell, pid, status, told)
-
-    def _leave(self, cell: int, pid: int | None, status: int, told: bool) -> None:
-        """The session is over; its cell is this worker's next one, or free for all.
-
-        `told`: the log is to hear of it; `pid` None: no `end` line.
-        """
-        board = self._board
-        with board.lock:
-            was_full = FREE not in board.states()
-            if self._cell == NOWHERE:
-                self._cell = cell
-                board.assign(cell, self.pid)
-            board.set_state(cell, IDLE if self._cell == cell else FREE)
-            if told:
-                if pid is not None:
-                    self._log.end(pid, status)
-                if not self._site.is_orphan():
-                    self._log.status(board.sessions())
-        if was_full and self._cell != cell:
-            self._site.make_room()
-
-    def _finish(self) -> None:
-        """The master is gone: let go of the port, see the sessions to their ends."""
-        self._site.shut()
-        if self._cell != NOWHERE:
-            self._board.set_state(self._cell, FREE)
-        self._reap(0)

@@ -22,14 +22,12 @@ from qserver.tls.pump import Pump
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qserver.net.site import Titles
-    from qserver.tls.library import Context
+    from qserver.tls.kit import Kit
     from qserver.tls.log import TlsLog
     from qserver.tls.options import TlsOptions
 
 LONGEST_ORDER = 65536
 MOST_DESCRIPTORS = 4
-Pairs = list[tuple[str, str]]
-"""Variables and their values."""
 START, START_AND_TELL, START_AND_LEAVE_TELLING = b"y", b"Y", b"W"
 """Asked on the control socket; the last only by the worker, which then tells the log, knowing the program's pid."""
 SIZE_OF_INT = calcsize("@i")
@@ -57,18 +55,29 @@ class Order:
 
     def pack(self) -> bytes:
         """As a datagram."""
-        return b"%d\0%d\0%s\0%s\0%s" % (self.pid, self.tells, self.ip.encode(), os.fsencode(self.host or ""), self.banner)
+        host = os.fsencode(self.host) if self.host else b""
+        return b"%d\0%d\0%s\0%s\0%s" % (self.pid, self.tells, self.ip.encode(), host, self.banner)
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
         """The same on the other side."""
         pid, tells, ip, host, banner = data.split(b"\0", 4)
-        return cls(int(pid), ip.decode(), os.fsdecode(host) or None, banner, tells=tells == b"1")
+        return cls(int(pid), ip.decode(), os.fsdecode(host) if host else None, banner, tells=tells == b"1")
 
 
 def send(channel: _socket.socket, order: Order, fds: list[int]) -> None:
     """Hand a session to the relay. Raises OSError."""
     channel.sendmsg([order.pack()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"@{len(fds)}i", *fds))])
+
+
+def read_order(channel: _socket.socket) -> tuple[bytes, tuple[int, ...]]:
+    """What `send` sent, packed, and the descriptors; none when the worker is gone. Raises OSError."""
+    room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * SIZE_OF_INT)
+    data, ancillary, _, _ = channel.recvmsg(LONGEST_ORDER, room, _socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            return data, unpack(f"@{len(content) // SIZE_OF_INT}i", content)
+    return data, ()
 
 
 def read_told(fd: int) -> bytes | None:
@@ -89,17 +98,13 @@ def _read_exactly(fd: int, size: int) -> bytes:
 
 
 class Relay:
-    """Serves one session after another, until the worker is gone. `protocols`: what a client may offer by ALPN."""
+    """Serves one session after another, until the worker is gone."""
 
-    def __init__(
-        self, channel: _socket.socket, context: Context, of_server: Pairs, protocols: tuple[bytes, ...],
-        options: TlsOptions, log: TlsLog, titles: Titles,
-    ) -> None:  # fmt: skip
+    def __init__(self, channel: _socket.socket, kit: Kit, options: TlsOptions, log: TlsLog, titles: Titles) -> None:
         self._channel = channel
-        self._context = context
-        self._of_server = of_server
-        """What there is to say of our own certificate."""
-        self._protocols = protocols
+        self._context = kit.context
+        self._of_server = kit.of_server
+        self._protocols = kit.protocols
         self._options = options
         self._log = log
         self._titles = titles
@@ -109,7 +114,7 @@ class Relay:
         while True:
             self._titles.relay("idle")
             try:
-                data, fds = self._receive()
+                data, fds = read_order(self._channel)
             except OSError:
                 return
             if len(fds) < 2:
@@ -121,14 +126,6 @@ class Relay:
                 self._channel.send(bytes((code,)))
             except OSError:
                 return
-
-    def _receive(self) -> tuple[bytes, tuple[int, ...]]:
-        room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * SIZE_OF_INT)
-        data, ancillary, _, _ = self._channel.recvmsg(LONGEST_ORDER, room, _socket.MSG_CMSG_CLOEXEC)
-        for level, kind, content in ancillary:
-            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                return data, unpack(f"@{len(content) // SIZE_OF_INT}i", content)
-        return data, ()
 
     def _session(self, order: Order, fds: tuple[int, ...]) -> int:
         """Until it is over; the code."""

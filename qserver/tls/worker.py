@@ -8,7 +8,7 @@ import os
 import select
 
 from qserver.base import chain, signals
-from qserver.base.errors import fatal
+from qserver.base.errors import Die
 from qserver.base.privileges import become
 from qserver.net import environ
 from qserver.net.connection import Connection, read_variables, variables_of
@@ -35,55 +35,12 @@ if TYPE_CHECKING:
     from qserver.net.reception import Decision
     from qserver.net.site import Site
     from qserver.net.visitor import Visitor
-    from qserver.tls.library import Context
+    from qserver.tls.kit import Kit
     from qserver.tls.log import TlsLog
     from qserver.tls.options import TlsOptions
-    from qserver.tls.relay import Pairs
 
 FIRST_FREE = 10
 """The program's three descriptors for TLS have numbers from here on."""
-
-
-class Cage:
-    """Who the relay is, and where: ids of 0 and no directory change nothing."""
-
-    __slots__ = ("directory", "gid", "uid")
-
-    def __init__(self, uid: int, gid: int, directory: str) -> None:
-        self.uid = uid
-        self.gid = gid
-        self.directory = directory
-
-    def enter(self, prog: str) -> None:
-        """Raises Die."""
-        doing = "chroot"
-        try:
-            if self.directory:
-                os.chroot(self.directory)
-                os.chdir("/")
-            doing = "set gid"
-            if self.gid:
-                become(os.getuid(), self.gid, [self.gid])
-            doing = "set uid"
-            if self.uid:
-                become(self.uid, os.getgid(), os.getgroups())
-        except OSError as error:
-            raise fatal(prog, f"(111) unable to {doing}", error, unknown=None) from error
-
-
-class Kit:
-    """What the master has read before it forks: the context, what there is to say of our certificate, the relay's cage.
-
-    `protocols`: what a client may offer by ALPN; with none it may offer anything.
-    """
-
-    __slots__ = ("cage", "context", "of_server", "protocols")
-
-    def __init__(self, context: Context, of_server: Pairs, cage: Cage, protocols: tuple[str, ...]) -> None:
-        self.context = context
-        self.of_server = of_server
-        self.cage = cage
-        self.protocols = tuple(name.encode() for name in protocols)
 
 
 class Ends:
@@ -117,43 +74,56 @@ class Ends:
         self.for_relay = []
 
 
-class Secured(Server):
-    """Serves sessions one at a time; TLS is the relay's."""
+class RelayProcess:
+    """A relay from its fork to its end."""
 
-    __slots__ = ("_channel", "_tls")
+    __slots__ = ("_channel", "_kit", "_site")
 
-    def __init__(self, site: Site, cell: int, program: Program, kit: Kit) -> None:
-        self._channel, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        options: TlsOptions = site.options  # type: ignore[assignment]
-        self._tls = options
-        if os.fork() == 0:
-            self._be_relay(theirs, site, kit)
-        theirs.close()
-        if options.gid:
-            become(os.getuid(), options.gid, [options.gid])
-        if options.uid:
-            become(options.uid, os.getgid(), os.getgroups())
-        super().__init__(site, cell, program)  # type: ignore[arg-type]
-        for fd in (self._channel.fileno(), site.era):
-            self._poll.register(fd, select.EPOLLIN)
+    def __init__(self, site: Site, kit: Kit, channel: _socket.socket) -> None:
+        self._site = site
+        self._kit = kit
+        self._channel = channel
 
-    def _be_relay(self, channel: _socket.socket, site: Site, kit: Kit) -> None:
-        """Never returns."""
-        code = TROUBLE
+    def run(self) -> int:
+        """Until the worker is gone; the exit code."""
+        site, kit = self._site, self._kit
         log: TlsLog = site.log  # type: ignore[assignment]
         try:
-            self._channel.close()
             for listener in site.listeners:
                 listener.sock.close()
             signals.ignore(signals.SIGPIPE)
             kit.cage.enter(log.name)
-            Relay(channel, kit.context, kit.of_server, kit.protocols, self._tls, log, site.titles).run()
-            code = 0
-        except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
-            text = getattr(error, "text", "")
-            log.complain("error", f"({TROUBLE}) {text.partition(') ')[2] or 'internal bug: ' + chain.place(error)}")
-        finally:
-            os._exit(code)
+            Relay(self._channel, kit, site.options, log, site.titles).run()  # type: ignore[arg-type]
+        except Die as death:
+            log.complain("error", f"({TROUBLE}) {death.text.partition(') ')[2]}")
+            return TROUBLE
+        return 0
+
+
+class Secured(Server):
+    """Serves sessions one at a time; TLS is the relay's, at the other end of `channel`."""
+
+    __slots__ = ("_channel", "_tls")
+
+    def __init__(self, site: Site, cell: int, program: Program, channel: _socket.socket) -> None:
+        super().__init__(site, cell, program)  # type: ignore[arg-type]
+        self._channel = channel
+        self._tls: TlsOptions = site.options  # type: ignore[assignment]
+
+    def run(self) -> int:
+        """As above, as the user whom -u names."""
+        options = self._tls
+        if options.gid:
+            become(os.getuid(), options.gid, [options.gid])
+        if options.uid:
+            become(options.uid, os.getgid(), os.getgroups())
+        return super().run()
+
+    def prepare(self) -> None:
+        """As above."""
+        super().prepare()
+        for fd in (self._channel.fileno(), self._site.era):
+            self._poll.register(fd, select.EPOLLIN)
 
     def _lost(self, fd: int) -> None:
         """The relay is gone, or the worker is to be replaced by another, or the master is gone. Raises Shut."""
@@ -226,7 +196,8 @@ class Secured(Server):
             env = self._environment(visitor, decision, (fd, fd, fd))
             block = read_told(fd) if tells else b""
             if block is not None:
-                env.update(variables_of(block))
+                if block:
+                    env.update(variables_of(block))
                 code = self._call(env, Connection.from_socket(fd))
         finally:
             os.close(fd)

@@ -1,0 +1,71 @@
+"""The first sessions of a server: before anybody is forked, with a visitor who is not there (ucspi 5, Workers).
+
+The interpreter settles code after some calls: it counts them, rewrites instructions, remembers where attributes were found.
+Workers that are forked before that do it each for itself, in pages that all could have shared, and slowly. So the master
+plays a worker as often as it takes. The visitor says some words and leaves; nobody is looked up and no rule is asked,
+the program knows nothing of the environment but its home, nothing is logged, and what has been changed is put back.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qserver.base import signals
+from qserver.net.scoreboard import Scoreboard
+from qserver.net.site import Site
+from qserver.net.standing import Standing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qserver.net.options import Options
+
+TIMES = 12
+"""The interpreter counts eight calls of a function before it settles its code, and then runs of the code."""
+KEPT = ("PATH", "QMAILHOME")
+CELLS = 4
+"""Of the stage's scoreboard: the worker's, and some for those that it believes to be ready."""
+
+
+class Stage:
+    """A site like the real one, for one worker at work in the master; with descriptor 2 where nobody reads.
+
+    Within the `with` block, whose value it is.
+    """
+
+    __slots__ = ("_errors", "_site", "_standing")
+
+    def __init__(self, site: Site) -> None:
+        env = {name: value for name, value in site.start.items() if name in KEPT}
+        self._site = Site(_tame(site.options), env, site.listeners, Scoreboard(CELLS), site.log, site.grows)
+        self._standing = Standing()
+        self._errors = os.dup(2)
+
+    def __enter__(self) -> Site:
+        os.set_inheritable(self._errors, False)
+        nobody = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nobody, 2)
+        os.close(nobody)
+        for _ in range(TIMES):  # what every fork begins with
+            signals.WakeUp((signals.SIGCHLD,)).close()
+            signals.unblock_all()
+        return self._site
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._errors, 2)
+        os.close(self._errors)
+        self._standing.restore()
+        self._standing.close()
+        self._site.close()
+
+
+def _tame(options: Options) -> Options:
+    """The same, without what asks others or waits."""
+    tame = type(options)()
+    for kind in type(options).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            setattr(tame, name, getattr(options, name))
+    tame.names = tame.info = tame.proxy = tame.no_delay = False
+    tame.rules = tame.ip_rules = tame.most_per_address = None
+    tame.banner, tame.local_name = b"", options.local_name or "localhost"
+    tame.sessions = TIMES + 1
+    return tame
