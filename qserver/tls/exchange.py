@@ -27,8 +27,8 @@ class Exchange:
     """The two directions at work."""
 
     __slots__ = (
-        "_joined", "_peer", "_peer_ended", "_peer_gone", "_poll", "_reader", "_tls", "_to_peer", "_to_program", "_wanted",
-        "_watched", "_words_over", "_writer",
+        "_joined", "_peer", "_peer_ended", "_peer_gone", "_poll", "_reader", "_room", "_tls", "_to_peer", "_to_program",
+        "_wanted", "_watched", "_words_over", "_writer",
     )  # fmt: skip
 
     def __init__(self, tls: Session, peer: _socket.socket, reader: int, writer: int) -> None:
@@ -43,7 +43,9 @@ class Exchange:
         self._wanted = (0, 0, 0, CLOSED)
         self._watched: dict[int, int] = {}
         """What the poll waits for."""
-        self._to_peer = self._to_program = b""
+        self._room = tls.room
+        self._to_peer = b""
+        self._to_program: bytes | memoryview = b""
         """Encrypted, decrypted; not yet taken."""
         self._peer_ended = False
         """Nothing more comes from the socket."""
@@ -159,43 +161,47 @@ class Exchange:
         return moved
 
     def _receive(self) -> bool:
+        room = self._room
         try:
-            block = self._peer.recv(BLOCK)
+            size = self._peer.recv_into(room)
         except BlockingIOError:
             return False
         except OSError:
-            block = b""
-        self._peer_ended = not block
-        self._tls.feed(block)
+            size = 0
+        self._peer_ended = not size
+        self._tls.feed(room[:size])
         self._decrypt()
         return True
 
     def _decrypt(self) -> None:
-        """What the peer has said, as far as it is complete."""
-        had = self._to_program
-        words: list[bytes] = []
+        """What the peer has said, as far as it is complete, goes to the program."""
+        tls, room, filled = self._tls, self._room, 0
         try:
-            self._words_over = self._read_all(words) or self._peer_ended
+            while size := tls.read(room[filled:]):
+                filled += size
+                if not tls.has_more():
+                    size = None
+                    break
+                if filled == len(room):
+                    self._pass_on(room)
+                    filled = 0
+            self._words_over = size == 0 or self._peer_ended
         except Trouble:
             self._send_output()
             if self._reader != CLOSED:
                 raise
             self._words_over = True
         self._send_output()
-        self._to_program = had + b"".join(words) if had else b"".join(words)
-        if not had:
-            self._feed_program(0)
+        self._pass_on(room[:filled])
 
-    def _read_all(self, words: list[bytes]) -> bool:
-        """Whether there was a last word. Raises Trouble."""
-        tls = self._tls
-        while True:
-            block = tls.read()
-            if not block:
-                return block is not None
-            words.append(block)
-            if not tls.has_more():
-                return False
+    def _pass_on(self, words: memoryview) -> None:
+        """What the program does not take at once waits."""
+        if self._to_program:
+            self._to_program = b"".join((self._to_program, words))
+            return
+        self._to_program = words
+        self._feed_program(0)
+        self._to_program = bytes(self._to_program)
 
     def _feed_program(self, events: int) -> bool:
         """The program takes what it was told, or has gone."""

@@ -49,6 +49,7 @@ class Context(library.Context):
 
     def __init__(self, *, server: bool) -> None:
         self.server = server
+        self.room = memoryview(bytearray(BLOCK))
         self._strict = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
         self._strict.set_min_proto_version(library.OLDEST)
         self._strict.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -128,7 +129,7 @@ class Context(library.Context):
 
     def session(self, name: str | None = None) -> Session:
         """As there."""
-        return Session(self._strict, server=self.server, name=name)
+        return Session(self._strict, self.room, server=self.server, name=name)
 
 
 def _add(store: crypto.X509Store | None, certificate: x509.Certificate) -> None:
@@ -161,7 +162,8 @@ class Session(library.Session):
 
     __slots__ = ("_connection", "_server")
 
-    def __init__(self, context: SSL.Context, *, server: bool, name: str | None) -> None:
+    def __init__(self, context: SSL.Context, room: memoryview, *, server: bool, name: str | None) -> None:
+        self.room = room
         self._connection = SSL.Connection(context, None)
         self._server = server
         if server:
@@ -171,7 +173,7 @@ class Session(library.Session):
         if name is not None:
             self._connection.set_tlsext_host_name(os.fsencode(name))
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """As there."""
         if not data:
             self._connection.bio_shutdown()
@@ -205,17 +207,17 @@ class Session(library.Session):
         """As there; this library tells only by reading."""
         return True
 
-    def read(self) -> bytes | None:
+    def read(self, room: memoryview) -> int | None:
         """As there."""
         try:
-            return self._connection.recv(BLOCK)
+            return int(self._connection.recv_into(room))
         except SSL.WantReadError:
             return None
         except SSL.ZeroReturnError:
-            return b""
+            return 0
         except SSL.Error as error:
             if _reason(error) == END_OF_FILE:
-                return b""
+                return 0
             raise Trouble(_reason(error)) from error
 
     def write(self, data: bytes) -> None:

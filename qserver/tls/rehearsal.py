@@ -93,7 +93,7 @@ def _converse(tls: Session, client: _socket.socket, program: _socket.socket, wor
             break
         tls.feed(client.recv(BLOCK))
     for _ in range(2):
-        while tls.read() is None:
+        while tls.read(tls.room) is None:
             tls.feed(client.recv(BLOCK))
         tls.write(words)
         client.send(tls.output())
