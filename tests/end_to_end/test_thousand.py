@@ -25,7 +25,7 @@ type = Maildir
 path = {maildir}/
 [options]
 delete = true
-max_messages_per_session = 200
+max_messages_per_session = 100
 """
 MPOP = """\
 account default
@@ -62,7 +62,7 @@ def as_nobody(top: Path, box: Path) -> Callable[[], None] | None:
     return become
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(250)
 def test_a_thousand_messages_arrive_exactly_once(stack: Stack, open_path: Path) -> None:
     source = peer("smtp-source")
     host, port = stack.smtp
@@ -85,10 +85,10 @@ def test_a_thousand_messages_arrive_exactly_once(stack: Stack, open_path: Path) 
         GETMAIL.format(host=host, port=port, user=user["address"], password=user["password"], maildir=box)
     )
     argv = [getmail, f"--getmaildir={open_path}", "--rcfile=getmailrc"]
-    fetched = run(argv, env=environment(HOME=str(open_path)), timeout=60, preexec=as_nobody(open_path, box))
+    fetched = run(argv, env=environment(HOME=str(open_path)), timeout=100, preexec=as_nobody(open_path, box))
     assert fetched.returncode == 0, fetched.stdout + fetched.stderr
-    assert len(list((box / "new").iterdir())) == 200
-    assert len(stack.messages("alice")) == 800
+    assert len(list((box / "new").iterdir())) == 100
+    assert len(stack.messages("alice")) == 900
 
 
 def test_mpop_fetches_and_deletes(stack: Stack, open_path: Path) -> None:
