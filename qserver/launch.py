@@ -6,11 +6,13 @@ Starting must cost little more than the bare interpreter, so this module imports
 
 from __future__ import annotations
 
+import os
 import sys
 
 from qserver.base import chain, signals
 from qserver.base.errors import Die, say
 
+STANDARD_ERROR = 2
 COMMANDS: dict[str, str] = {
     # daemontools
     "envdir": "qserver",
@@ -92,11 +94,27 @@ ALIASES = {"mailq": "sendmail", "newaliases": "sendmail"}
 """Further names under which a command is installed; the command looks at argv[0]."""
 
 
+def _take_standard_descriptors() -> None:
+    """Open those of 0, 1, 2 that are closed, so that nothing we open gets their numbers. Raises OSError.
+
+    They cannot be used, as if they were closed (EBADF), and the programs that are started see them closed.
+    """
+    while (fd := os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)) <= STANDARD_ERROR:
+        if fd == 0:
+            os.close(fd)
+            os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    os.close(fd)
+
+
 def main(launcher: str = "") -> int:
     """Run the command named by argv[0]; `launcher` is the path of the launcher file. Ends the process."""
     signals.restore_defaults()
     chain.set_table(COMMANDS, ALIASES)
     chain.set_bin_directory(launcher or sys.argv[0])
+    try:
+        _take_standard_descriptors()
+    except OSError:  # no /dev/null in a chroot: it must do without
+        pass
     argv = list(sys.argv)
     name = argv[0].rpartition("/")[2]
     if name not in COMMANDS and name not in ALIASES:

@@ -53,7 +53,7 @@ def _start(command: str, message: Message, env: dict[str, str], plain: bool) -> 
     pid = os.fork()
     if pid == 0:
         try:
-            signals.default(*signals.CHANGED)
+            signals.default(*signals.changed())
             os.dup2(message.fd, 0)
             chain.run_own(name, [word for word in words if word], env)
         finally:

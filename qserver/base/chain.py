@@ -18,13 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
-    from typing import NoReturn
+    from typing import NoReturn, TypeGuard
 
     from qserver.net.connection import Connection
 
     Serve = Callable[[list[str], dict[str, str], Connection], int]
 
 DEFAULT_PATH = "/bin:/usr/bin"
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 GO_ON = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR)
 """Errors after which the search in $PATH goes on (daemontools 1.3)."""
 
@@ -192,9 +193,16 @@ def run_own(name: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except BaseException as error:  # noqa: BLE001 - the outermost loop: a bug must say where it is and stay temporary
-        say(describe(name, "fatal", "internal bug: " + place(error), None, None))
+        shortage = error if is_shortage(error) else None
+        doing = "unable to go on" if shortage else "internal bug: " + place(error)
+        say(describe(name, "fatal", doing, shortage, None))
         code = 111
     _end(code)
+
+
+def is_shortage(error: BaseException) -> TypeGuard[OSError]:
+    """Whether there are not enough descriptors, processes or memory: nobody's bug."""
+    return isinstance(error, OSError) and error.errno in SHORTAGES
 
 
 def place(error: BaseException) -> str:
@@ -296,7 +304,7 @@ def spawn(
         actions.append((os.POSIX_SPAWN_CLOSE, target) if source < 0 else (os.POSIX_SPAWN_DUP2, source, target))
     actions += [(os.POSIX_SPAWN_CLOSE, spare) for spare in spares]
     env = _expressible(env)
-    pid = os.posix_spawn(file, argv, env, file_actions=actions, setsid=setsid, setsigdef=signals.CHANGED, setsigmask=())
+    pid = os.posix_spawn(file, argv, env, file_actions=actions, setsid=setsid, setsigdef=signals.changed(), setsigmask=())
     if _installation.memory and _launcher_of(file, file.rpartition("/")[2]) is None:
         from qserver.base import limits
 

@@ -10,9 +10,6 @@ LOCK_OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
 """How lock files are opened (daemontools 1.5): created 0600, never truncated, never removed."""
 
 
-STANDARD_ERROR = 2
-
-
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write every byte. Raises OSError."""
     rest = data
@@ -63,17 +60,6 @@ def detach() -> None:
     os.dup2(null, 1)
     if null > 1:
         os.close(null)
-
-
-def take_standard_descriptors() -> None:
-    """Open those of descriptors 0, 1, 2 that are closed, so that nothing a server opens gets a number others write to.
-
-    Programs that are started see them closed. Raises OSError.
-    """
-    fd = 0
-    while fd <= STANDARD_ERROR:
-        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    os.close(fd)
 
 
 def open_lock(path: str) -> int:

@@ -40,6 +40,11 @@ CHANGED = (SIGCHLD, SIGTERM, SIGPIPE, SIGALRM, SIGXFSZ, SIGINT, SIGHUP)
 """Signals that some command of ours handles or ignores; default in every program that is started."""
 
 
+def changed() -> tuple[int, ...]:
+    """Those of CHANGED that a program is to have at their default: a shell's background job goes on ignoring HUP and INT."""
+    return tuple(n for n in CHANGED if n not in (SIGHUP, SIGINT) or _signal.getsignal(n) is not _signal.SIG_IGN)
+
+
 def default(*numbers: int) -> None:
     """Give these signals their default action."""
     for number in numbers:

@@ -49,11 +49,11 @@ import os
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say, warn
-from qserver.base.files import detach, take_standard_descriptors, write_all
+from qserver.base.files import detach, write_all
 from qserver.base.getopt import scan_number
 from qserver.net import bindings, environ, options, pool, programs
 from qserver.net.connection import block_of, pairs_of
-from qserver.net.rehearsal import Stage
+from qserver.net.rehearsal import rehearse
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
 from qserver.tls import contexts, rehearsal
@@ -85,7 +85,6 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     options.parse(argv, env, SYNTAX, asked)
     if asked.most_per_address is None:
         asked.most_per_address = asked.limit
-    take_standard_descriptors()
     signals.handle(signals.SIGTERM, _leave)
     signals.ignore(signals.SIGPIPE)
     try:
@@ -239,7 +238,6 @@ def _serve(
         return Secured(site, cell, program, channels.pop())
 
     if isinstance(program, programs.Called) and program.rehearsal:
-        with Stage(site) as stage:
-            rehearsal.rehearse(stage, program, kit)
+        rehearse(site, lambda stage: rehearsal.play(stage, program, kit))
     renew = scan_number(env.get("QSERVER_RENEW_KEYS", ""), RENEW_KEYS)
     return pool.Pool(site, make, exclusive=True, split=split, reload=reload, renew=renew).run()

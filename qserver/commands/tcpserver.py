@@ -58,7 +58,7 @@ import os
 
 from qserver.base import signals
 from qserver.base.errors import Die, fatal, say
-from qserver.base.files import detach, take_standard_descriptors
+from qserver.base.files import detach
 from qserver.base.privileges import become
 from qserver.net import bindings, options, pool, programs
 
@@ -75,7 +75,6 @@ PROG = "tcpserver"
 def main(argv: list[str], env: dict[str, str]) -> int:
     """Serve until SIGTERM."""
     asked = options.parse(argv, env)
-    take_standard_descriptors()
     signals.handle(signals.SIGTERM, _leave)
     signals.ignore(signals.SIGPIPE)
     try:

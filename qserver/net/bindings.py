@@ -27,6 +27,9 @@ WELL_KNOWN = {
 }  # fmt: skip
 """Ports by name where /etc/services does not have them."""
 
+MOST_WAITING = 0x7FFFFFFF
+"""The longest queue that can be asked for; the kernel has a limit of its own."""
+
 
 class Listener:
     """A listening socket, never blocking. `local` is the (ip, port) of its connections where that is one and known."""
@@ -153,7 +156,7 @@ def _bind_socket(
 
 def _listen(prog: str, sock: _socket.socket, backlog: int) -> None:
     try:
-        sock.listen(backlog)
+        sock.listen(min(backlog, MOST_WAITING))
     except OSError as error:
         raise fatal(prog, "(111) unable to listen", error, unknown=None) from error
 

@@ -12,7 +12,7 @@ import time
 from qserver.base import chain, signals
 from qserver.net.log import Log
 from qserver.net.programs import Called
-from qserver.net.rehearsal import TIMES, Stage
+from qserver.net.rehearsal import TIMES, rehearse
 from qserver.net.scoreboard import FREE, IDLE, NOWHERE, Scoreboard
 from qserver.net.site import Site
 from qserver.net.starter import Starter
@@ -58,7 +58,7 @@ class Pool:
     """
 
     __slots__ = (
-        "_adopted", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_renew", "_renew_at",
+        "_adopted", "_asked", "_exclusive", "_make", "_next", "_pause_until", "_poll", "_reload", "_renew", "_renew_at",
         "_site", "_split", "_wake_up", "_workers",
     )  # fmt: skip
 
@@ -68,6 +68,8 @@ class Pool:
     ) -> None:  # fmt: skip
         self._site = site
         self._make = make
+        self._asked = False
+        """For more workers, by one who may have to wait for somebody."""
         self._exclusive = exclusive
         self._split = split
         self._next = FIRST_UNKNOWN
@@ -89,6 +91,7 @@ class Pool:
             site.log.status(0)
         while True:
             self._start_workers()
+            self._asked = False
             site.titles.master(site.board.sessions(), site.board.limit)
             for fd, _ in self._poll.poll(TICK * 1000):
                 if fd == self._wake_up.fileno():
@@ -101,6 +104,7 @@ class Pool:
                     self._reap()
                 elif fd == site.poked:
                     site.take_pokes()
+                    self._asked = True
                 else:
                     self._end_adopted(fd)
             if self._renew and time.monotonic() >= self._renew_at:
@@ -127,7 +131,7 @@ class Pool:
         if FREE not in states:
             return False
         if not self._exclusive and not self._site.grows:
-            return len(self._workers) < STARTERS
+            return len(self._workers) < STARTERS or (self._asked and IDLE not in states)
         ready = states.count(IDLE)
         return ready < SPARE or (ready < START_WITH and len(self._workers) < START_WITH)
 
@@ -148,9 +152,13 @@ class Pool:
             self._workers[pid] = self._next, time.monotonic()
 
     def _become_worker(self, cell: int) -> NoReturn:
-        code = 111
+        code, log = 111, self._site.log
         try:
             other = self._split()  # before anything else, so that the two share as much as can be
+        except OSError as error:
+            log.complain("drop", "(111) unable to fork", error)
+            os._exit(code)
+        try:
             self._wake_up.close()
             signals.unblock_all()
             self._site.enter_worker()
@@ -159,7 +167,10 @@ class Pool:
                 other = self._make(self._site, cell)
             code = other.run()
         except BaseException as error:  # noqa: BLE001 - the outermost loop of a process: a bug must say where it is
-            self._site.log.complain("error", f"(111) internal bug: {chain.place(error)}")
+            if chain.is_shortage(error):
+                log.complain("drop", "(111) unable to start worker", error)
+            else:
+                log.complain("error", f"(111) internal bug: {chain.place(error)}")
         finally:
             os._exit(code)
 
@@ -223,7 +234,10 @@ def serve(name: str, options: Options, env: dict[str, str], listeners: list[List
     log = Log(name, options.level, options.limit)
     site = Site(options, env, listeners, Scoreboard(options.limit), log, exclusive or options.blocking_look_ups())
     if isinstance(program, Called) and program.rehearsal:
-        with Stage(site) as stage:
-            for _ in range(TIMES):
-                Server(stage, 0, program).rehearse(program.rehearsal)
+        rehearse(site, lambda stage: _play(stage, program))
     return Pool(site, make, exclusive=exclusive).run()
+
+
+def _play(stage: Site, program: Called) -> None:
+    for _ in range(TIMES):
+        Server(stage, 0, program).rehearse(program.rehearsal)

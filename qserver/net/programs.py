@@ -64,7 +64,7 @@ class Forked:
 
     def _become(self, fd: int, env: dict[str, str]) -> NoReturn:
         try:
-            signals.default(*signals.CHANGED)
+            signals.default(*signals.changed())
             os.dup2(fd, 0)
             os.dup2(fd, 1)
             close_private()

@@ -64,9 +64,7 @@ class Reception:
         self._resolver: Resolver | None = None
 
     def unwrap(self, visitor: Visitor) -> None:
-        """Where the visitor is a proxy, learn from its header who the client is. Raises Dropped."""
-        if not self._is_proxy(visitor.ip):
-            return
+        """Learn from a proxy's header who the client is. Raises Dropped."""
         from qserver.net import proxy
 
         try:
@@ -77,7 +75,7 @@ class Reception:
         if ends.there is not None and ends.here is not None:
             visitor.replace(ends.there, ends.here)
 
-    def _is_proxy(self, ip: str) -> bool:
+    def is_proxy(self, ip: str) -> bool:
         """By --proxy, or by a rule for its address."""
         rules, every = self._options.rules, self._options.proxy
         if rules is None:

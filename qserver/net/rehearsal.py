@@ -17,6 +17,8 @@ from qserver.net.standing import Standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qserver.net.options import Options
 
 TIMES = 12
@@ -26,36 +28,43 @@ CELLS = 4
 """Of the stage's scoreboard: the worker's, and some for those that it believes to be ready."""
 
 
-class Stage:
-    """A site like the real one, for one worker at work in the master; with descriptor 2 where nobody reads.
+def rehearse(site: Site, play: Callable[[Site], None]) -> None:
+    """Let `play` play on a site like the real one, with descriptor 2 where nobody reads.
 
-    Within the `with` block, whose value it is.
+    What it lacks (descriptors, processes) the real ones will say.
     """
+    try:
+        errors = os.dup(2)
+    except OSError:
+        return
+    os.set_inheritable(errors, False)
+    try:
+        _rehearse(site, play)
+    except OSError:
+        return
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
 
-    __slots__ = ("_errors", "_site", "_standing")
 
-    def __init__(self, site: Site) -> None:
-        env = {name: value for name, value in site.start.items() if name in KEPT}
-        self._site = Site(_tame(site.options), env, site.listeners, Scoreboard(CELLS), site.log, site.grows)
-        self._standing = Standing()
-        self._errors = os.dup(2)
-
-    def __enter__(self) -> Site:
-        os.set_inheritable(self._errors, False)
-        nobody = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(nobody, 2)
-        os.close(nobody)
-        for _ in range(TIMES):  # what every fork begins with
-            signals.WakeUp((signals.SIGCHLD,)).close()
-            signals.unblock_all()
-        return self._site
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._errors, 2)
-        os.close(self._errors)
-        self._standing.restore()
-        self._standing.close()
-        self._site.close()
+def _rehearse(site: Site, play: Callable[[Site], None]) -> None:
+    nobody = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nobody, 2)
+    os.close(nobody)
+    env = {name: value for name, value in site.start.items() if name in KEPT}
+    standing = Standing()
+    try:
+        stage = Site(_tame(site.options), env, site.listeners, Scoreboard(CELLS), site.log, site.grows)
+        try:
+            for _ in range(TIMES):  # what every fork begins with
+                signals.WakeUp((signals.SIGCHLD,)).close()
+                signals.unblock_all()
+            play(stage)
+        finally:
+            stage.close()
+    finally:
+        standing.restore()
+        standing.close()
 
 
 def _tame(options: Options) -> Options:

@@ -8,6 +8,8 @@ from qserver.base import signals
 
 RESTORED = (signals.SIGCHLD, signals.SIGTERM, signals.SIGPIPE, signals.SIGALRM, signals.SIGHUP, signals.SIGINT)
 
+NOWHERE = -1
+
 
 class Standing:
     """What of the process a program may change: directory, umask, alarm, dispositions of signals."""
@@ -15,7 +17,10 @@ class Standing:
     __slots__ = ("_directory", "_dispositions", "_umask")
 
     def __init__(self) -> None:
-        self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # who may not enter it could not come back
+            self._directory = NOWHERE
         self._umask = os.umask(0o77)
         os.umask(self._umask)
         self._dispositions = [signals.disposition(number) for number in RESTORED]
@@ -24,11 +29,13 @@ class Standing:
         """As it was."""
         signals.alarm(0)
         os.umask(self._umask)
-        os.fchdir(self._directory)
+        if self._directory != NOWHERE:
+            os.fchdir(self._directory)
         for number, handler in zip(RESTORED, self._dispositions, strict=True):
             if signals.disposition(number) is not handler:
                 signals.handle(number, handler)
 
     def close(self) -> None:
         """It will not be restored again."""
-        os.close(self._directory)
+        if self._directory != NOWHERE:
+            os.close(self._directory)

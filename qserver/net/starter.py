@@ -53,14 +53,13 @@ class Starter(Worker):
 
     def _run(self) -> None:
         site, children = self._site, self._wake_up.fileno()
-        patience = RETIRE_AFTER if site.grows else -1
         site.titles.idle()
         while True:
             if self._cell == NOWHERE:
                 with self._board.lock:
                     self._cell = self._board.claim(self.pid)
             listener = None
-            ready = self._full.poll(-1, 4) if self._cell == NOWHERE else self._poll.poll(patience, 4)
+            ready = self._full.poll(-1, 4) if self._cell == NOWHERE else self._poll.poll(RETIRE_AFTER, 4)
             if not ready and not self._sessions and self._is_superfluous(self._cell):
                 return
             for fd, _ in ready:
@@ -79,7 +78,7 @@ class Starter(Worker):
     def _serve(self, visitor: Visitor, listener: Listener) -> None:
         """Begin a session; it is over here when the program runs."""
         cell = self._cell
-        dropped = self._unwrap(visitor)
+        dropped = self._unwrap(visitor, cell)
         if self._begin(visitor, cell):
             self._cell = NOWHERE
             if self._site.grows:
@@ -88,6 +87,8 @@ class Starter(Worker):
             self._receive(visitor, listener, cell, dropped)
             if self._site.grows:
                 self._site.titles.idle()
+        else:
+            self._board.set_state(cell, IDLE)
         os.close(visitor.fd)
 
     def _receive(self, visitor: Visitor, listener: Listener, cell: int, trouble: Dropped | None) -> None:

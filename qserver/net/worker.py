@@ -88,8 +88,12 @@ class Worker:
             return None
         return Visitor(fd, peer)
 
-    def _unwrap(self, visitor: Visitor) -> Dropped | None:
-        """Who the client of a proxy is; or why it is dropped."""
+    def _unwrap(self, visitor: Visitor, cell: int) -> Dropped | None:
+        """Who the client of a proxy is; or why it is dropped. It may keep us waiting, and others must be served meanwhile."""
+        if not self._reception.is_proxy(visitor.ip):
+            return None
+        self._board.set_state(cell, BUSY)
+        self._ask_for_workers()
         try:
             self._reception.unwrap(visitor)
         except Dropped as dropped:
@@ -158,7 +162,7 @@ class Server(Worker):
         self._standing = Standing()
 
     def rehearse(self, words: bytes) -> None:
-        """Serve a visitor who says that and leaves, in the master."""
+        """Serve a visitor who says that and leaves, in the master. Raises OSError."""
         self._board.assign(self._cell, self.pid)
         self.prepare()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -210,8 +214,9 @@ class Server(Worker):
 
     def _serve(self, visitor: Visitor, listener: Listener) -> None:
         """One session from its first to its last log line."""
-        dropped = self._unwrap(visitor)
+        dropped = self._unwrap(visitor, self._cell)
         if not self._begin(visitor, self._cell):
+            self._board.set_state(self._cell, IDLE)
             os.close(visitor.fd)
             return
         self._ask_for_workers()

@@ -104,7 +104,7 @@ class Children:
     def _become(self, argv: list[str], env: dict[str, str], fds: dict[int, int]) -> NoReturn:
         """In the child: never returns."""
         try:
-            signals.default(*signals.CHANGED, *CAUGHT)
+            signals.default(*signals.changed(), *CAUGHT)
             signals.unblock_all()
             if self.own_session():
                 os.setsid()

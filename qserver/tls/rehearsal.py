@@ -31,19 +31,23 @@ AT_ONCE = 2
 """Descriptors of an order for TLS at once: the client, the program."""
 
 
-def rehearse(stage: Site, program: Called, kit: Kit) -> None:
+def play(stage: Site, program: Called, kit: Kit) -> None:
     """The master as a worker, then as a relay."""
     options: TlsOptions = stage.options  # type: ignore[assignment]
     log: TlsLog = stage.log  # type: ignore[assignment]
     ours, partner = _with(_play_relay, program.rehearsal)
-    for _ in range(TIMES):
-        Secured(stage, 0, program, ours).rehearse(program.rehearsal)
-    ours.close()
-    os.waitpid(partner, 0)
+    try:
+        for _ in range(TIMES):
+            Secured(stage, 0, program, ours).rehearse(program.rehearsal)
+    finally:
+        ours.close()
+        os.waitpid(partner, 0)
     ours, partner = _with(_play_others, program.rehearsal)
-    Relay(ours, kit, options, log, stage.titles).run()
-    ours.close()
-    os.waitpid(partner, 0)
+    try:
+        Relay(ours, kit, options, log, stage.titles).run()
+    finally:
+        ours.close()
+        os.waitpid(partner, 0)
 
 
 def _play_relay(channel: _socket.socket, words: bytes) -> None:
@@ -108,7 +112,7 @@ def _with(play: Callable[[_socket.socket, bytes], None], words: bytes) -> tuple[
     if pid == 0:
         try:
             ours.close()
-            signals.default(*signals.CHANGED)
+            signals.default(*signals.changed())
             signals.alarm(PATIENCE)
             play(theirs, words)
         except (OSError, Trouble):
