@@ -56,9 +56,15 @@ def _cluster(
     return at
 
 
+MOST_SECONDS = 2_000_000
 UNSIGNED = (1 << 64) - 1
 DIGITS = 64
 """Further digits to the left change nothing in the last 64 bits."""
+
+
+def scan_seconds(text: str | bytes) -> int:
+    """As `scan_number`, but no longer than the kernel can wait: three weeks are for ever."""
+    return min(scan_number(text), MOST_SECONDS)
 
 
 def scan_number(text: str | bytes, default: int = 0) -> int:

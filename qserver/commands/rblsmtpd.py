@@ -27,7 +27,7 @@ import time
 
 from qserver.base import chain
 from qserver.base.errors import fatal, say, usage
-from qserver.base.getopt import getopt, scan_number
+from qserver.base.getopt import getopt, scan_seconds
 from qserver.net import blocklist
 from qserver.net.blocklist import Verdict
 from qserver.net.connection import Connection
@@ -93,11 +93,11 @@ def _examine(argv: list[str], env: dict[str, str]) -> tuple[list[str], Verdict, 
         elif letter in "cC":
             closed = letter == "c"
         elif letter == "t":
-            timeout = scan_number(argument)
+            timeout = scan_seconds(argument)
         elif letter == "i" or not verdict.is_open():
             continue
         elif letter in "wW":
-            _delay(scan_number(argument) or scan_number(env.get("GREETDELAY", "")), ip)
+            _delay(scan_seconds(argument) or scan_seconds(env.get("GREETDELAY", "")), ip)
         else:
             _look_up(letter, argument, ip, verdict, env, bounces=bounces, closed=closed)
             if only_tell and verdict.text is not None:

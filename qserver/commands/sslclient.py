@@ -33,8 +33,8 @@ from __future__ import annotations
 import os
 
 from qserver.base import chain, signals
-from qserver.base.errors import Die, say
-from qserver.base.getopt import getopt, scan_number
+from qserver.base.errors import Die, fatal, say
+from qserver.base.getopt import getopt, scan_number, scan_seconds
 from qserver.net import addresses, bindings, connecting, environ
 from qserver.net.names import find_names
 from qserver.tls import contexts, variables
@@ -77,6 +77,7 @@ TEXTS = {
     "l": "local_name", "I": "interface", "a": "cafile", "A": "cadir", "c": "certificate", "z": "ciphers", "k": "key",
     "K": "password_file",
 }  # fmt: skip
+SECONDS = "tw"
 NUMBERS = {"p": "port", "t": "info_timeout", "V": "depth", "w": "idle"}
 
 
@@ -116,10 +117,10 @@ def _apply(options: Options, letter: str, argument: str) -> None:
     elif letter in TEXTS:
         setattr(options, TEXTS[letter], argument)
     elif letter in NUMBERS:
-        setattr(options, NUMBERS[letter], scan_number(argument))
+        setattr(options, NUMBERS[letter], (scan_seconds if letter in SECONDS else scan_number)(argument))
     elif letter == "T":
         first, _, second = argument.partition("+")
-        options.patience = scan_number(first), scan_number(second)
+        options.patience = scan_seconds(first), scan_seconds(second)
     else:
         packed = addresses.parse(argument)
         if packed is None:
@@ -248,7 +249,7 @@ def _copy(options: Options, pump: Pump, argv: list[str], env: dict[str, str], ou
     try:
         pid = chain.spawn(argv, env, {READ: input_reader, WRITE: output_writer}, ours.get("PATH", chain.DEFAULT_PATH))
     except OSError as error:
-        raise _trouble("fatal", ERROR, f"unable to run: {argv[0]}") from error
+        raise fatal(PROG, f"({ERROR}) unable to run: {argv[0]}", error, unknown=None) from error
     os.close(input_reader)
     os.close(output_writer)
     try:

@@ -65,6 +65,7 @@ from qserver.tls.worker import RelayProcess, Secured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from qserver.net.bindings import Listener
@@ -85,10 +86,12 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     options.parse(argv, env, SYNTAX, asked)
     if asked.most_per_address is None:
         asked.most_per_address = asked.limit
+    signals.block(signals.SIGHUP)  # until there is somebody to reload
     signals.handle(signals.SIGTERM, _leave)
     signals.ignore(signals.SIGPIPE)
     try:
         listener = _open(asked, env)
+        signals.handle(signals.SIGTERM, _leave_and_shut(listener))
         program = programs.choose(asked.program, env, asked.always_exec)
         kit, password = _load(asked, env, program)
         detach()
@@ -102,6 +105,17 @@ def main(argv: list[str], env: dict[str, str]) -> int:
 def _leave(_number: int, _frame: object) -> NoReturn:
     """SIGTERM before the pool is there: there is nothing to wait for."""
     os._exit(0)
+
+
+def _leave_and_shut(listeners: list[Listener]) -> Callable[[int, object], NoReturn]:
+    """The same for a server whose port is open, and known to children of ours."""
+
+    def leave(_number: int, _frame: object) -> NoReturn:
+        for listener in listeners:
+            listener.shut()
+        os._exit(0)
+
+    return leave
 
 
 def _open(asked: TlsOptions, env: dict[str, str]) -> list[Listener]:

@@ -27,7 +27,7 @@ import os
 
 from qserver.base import chain
 from qserver.base.errors import Die, say
-from qserver.base.getopt import getopt, scan_number
+from qserver.base.getopt import getopt, scan_number, scan_seconds
 from qserver.net import addresses, bindings, connecting, environ
 from qserver.net.names import find_names
 from qserver.net.programs import become
@@ -97,13 +97,13 @@ def _apply(options: Options, letter: str, argument: str) -> None:
         options.ip = addresses.compact(packed)
     elif letter == "T":
         first, _, second = argument.partition("+")
-        options.patience = scan_number(first), scan_number(second)
+        options.patience = scan_seconds(first), scan_seconds(second)
     elif letter == "l":
         options.local_name = argument
     elif letter == "I":
         options.interface = argument
     else:
-        setattr(options, {"p": "port", "t": "info_timeout"}[letter], scan_number(argument))
+        setattr(options, {"p": "port", "t": "info_timeout"}[letter], (scan_seconds if letter == "t" else scan_number)(argument))
 
 
 def _run(options: Options, words: list[str], env: dict[str, str]) -> NoReturn:

@@ -66,7 +66,7 @@ def connect(prog: str, found: list[str], port: int, patience: tuple[int, int], l
     trouble = Unreachable(found[-1], port, TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
     silent: list[str] = []
     for turn, seconds in ((found, first), (silent, second)):
-        if not seconds:
+        if not seconds and turn is silent:
             continue
         for ip in list(turn):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from qserver.base.errors import Die
-from qserver.base.getopt import getopt, scan_number
+from qserver.base.getopt import getopt, scan_number, scan_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ SHORT: dict[str, tuple[str, object]] = {
 }  # fmt: skip
 """Letters without argument: what they set."""
 WITH_TEXT = {"x": "rules", "l": "local_name", "I": "interface"}
+SECONDS = "tTw"
 WITH_NUMBER = {"c": "limit", "b": "backlog", "u": "uid", "g": "gid", "t": "info_timeout"}
 LONG: dict[str, tuple[str, object]] = {
     "--exec": ("always_exec", True), "--proxy": ("proxy", True), "--reuseport": ("reuse_port", True),
@@ -170,7 +171,7 @@ def _apply(options: Options, letter: str, argument: str, env: Mapping[str, str],
     elif letter in syntax.texts:
         setattr(options, syntax.texts[letter], argument)
     elif letter in syntax.numbers:
-        setattr(options, syntax.numbers[letter], scan_number(argument))
+        setattr(options, syntax.numbers[letter], (scan_seconds if letter in SECONDS else scan_number)(argument))
     elif letter == "B":
         options.banner = os.fsencode(argument)
     elif letter == "U":

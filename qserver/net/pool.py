@@ -80,6 +80,8 @@ class Pool:
         self._renew = renew
         self._renew_at = time.monotonic() + renew
         self._wake_up = signals.WakeUp((signals.SIGCHLD, signals.SIGTERM, *((signals.SIGHUP,) if reload else ())))
+        if reload:
+            signals.unblock_all()
         self._poll = select.poll()
         self._poll.register(self._wake_up.fileno(), select.POLLIN)
         self._poll.register(site.poked, select.POLLIN)

@@ -58,7 +58,6 @@ def _rehearse(site: Site, play: Callable[[Site], None]) -> None:
         try:
             for _ in range(TIMES):  # what every fork begins with
                 signals.WakeUp((signals.SIGCHLD,)).close()
-                signals.unblock_all()
             play(stage)
         finally:
             stage.close()

@@ -188,9 +188,10 @@ class Exchange:
             self._words_over = size == 0 or self._peer_ended
         except Trouble:
             self._send_output()
+            self._pass_on(room[:filled])  # what was said before it
             if self._reader != CLOSED:
                 raise
-            self._words_over = True
+            self._words_over, filled = True, 0
         self._send_output()
         self._pass_on(room[:filled])
 

@@ -41,9 +41,11 @@ NEVER_ASKED, GIVEN_UP = 255, 254
 class Order:
     """What the worker says of a session."""
 
-    __slots__ = ("banner", "host", "ip", "pid", "tells")
+    __slots__ = ("banner", "host", "ip", "pid", "silent", "tells")
 
-    def __init__(self, pid: int, ip: str, host: str | None, banner: bytes, *, tells: bool = False) -> None:
+    def __init__(
+        self, pid: int, ip: str, host: str | None, banner: bytes, *, tells: bool = False, silent: bool = False
+    ) -> None:
         self.pid = pid
         """The program's, for the log."""
         self.ip = ip
@@ -52,17 +54,21 @@ class Order:
         """Said in TLS, before the program's first word."""
         self.tells = tells
         """The variables go to the program's only socket first."""
+        self.silent = silent
+        """A health check, of which the log does not speak."""
 
     def pack(self) -> bytes:
         """As a datagram."""
         host = os.fsencode(self.host) if self.host else b""
-        return b"%d\0%d\0%s\0%s\0%s" % (self.pid, self.tells, self.ip.encode(), host, self.banner)
+        flags = self.tells + 2 * self.silent
+        return b"%d\0%d\0%s\0%s\0%s" % (self.pid, flags, self.ip.encode(), host, self.banner)
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
         """The same on the other side."""
-        pid, tells, ip, host, banner = data.split(b"\0", 4)
-        return cls(int(pid), ip.decode(), os.fsdecode(host) if host else None, banner, tells=tells == b"1")
+        pid, flags, ip, host, banner = data.split(b"\0", 4)
+        name = os.fsdecode(host) if host else None
+        return cls(int(pid), ip.decode(), name, banner, tells=flags in (b"1", b"3"), silent=flags in (b"2", b"3"))
 
 
 def send(channel: _socket.socket, order: Order, fds: list[int]) -> None:
@@ -189,12 +195,13 @@ class Relay:
             pump.handshake(self._options.tls_timeout, self._protocols)
         except (Trouble, TimeoutError) as error:
             why = "timed out" if isinstance(error, TimeoutError) else str(error)
-            log.trouble("fatal", NO_TLS, "unable to accept TLS from", order.ip, order.pid, why)
+            if not order.silent:
+                log.trouble("fatal", NO_TLS, "unable to accept TLS from", order.ip, order.pid, why)
             return NO_TLS
         if self._options.client != NO_CERTIFICATE and not self._is_welcome(order, pump):
             pump.flush()
             return NO_CREDENTIALS
-        if log.verbose and tells_log:
+        if log.verbose and tells_log and not order.silent:
             log.begun(order.pid, order.ip, self._options, f"{pump.tls.version()}:{pump.tls.cipher()}")
         return 0
 
@@ -224,7 +231,8 @@ class Relay:
                 pump.tls.write(order.banner)
             has_ended = pump.copy(from_program, to_program, self._options.idle)
         except Trouble as trouble:
-            self._log.trouble("error", NO_TLS, "unable to speak TLS with", order.ip, order.pid, str(trouble))
+            if not order.silent:
+                self._log.trouble("error", NO_TLS, "unable to speak TLS with", order.ip, order.pid, str(trouble))
             return NO_TLS
         return 0 if has_ended else GIVEN_UP
 

@@ -182,7 +182,7 @@ class Secured(Server):
     def _order(self, pid: int, visitor: Visitor, *, tells: bool = False) -> Order:
         """What the relay is to know; the banner is said by it where TLS comes at once."""
         host = visitor.ip if visitor.is_doubtful else visitor.host
-        return Order(pid, visitor.ip, host, self._tls.late_banner, tells=tells)
+        return Order(pid, visitor.ip, host, self._tls.late_banner, tells=tells, silent=visitor.silent)
 
     def _call_at_once(self, visitor: Visitor, decision: Decision) -> int:
         """A network program of ours, in TLS from its first word; its exit code, or the relay's. Raises OSError."""
@@ -229,11 +229,21 @@ class Secured(Server):
             pid, trouble = self._spawn(ends, visitor, decision, env, told)
             if trouble:
                 return pid, trouble
-            ends.hand_over(self._channel, self._order(pid, visitor))
-            if not self._tls.delayed:
-                os.write(ends.control, START)
+            try:
+                ends.hand_over(self._channel, self._order(pid, visitor))
+                if not self._tls.delayed:
+                    os.write(ends.control, START)
+            except OSError as error:  # the relay is gone, and with it the session
+                self._is_broken(error)
+                ends.close()
+                os.kill(pid, signals.SIGTERM)
+                return pid, os.waitpid(pid, 0)[1]
         else:
-            ends.hand_over(self._channel, self._order(self.pid, visitor))
+            try:
+                ends.hand_over(self._channel, self._order(self.pid, visitor))
+            except OSError:
+                self._tell(visitor, decision, self.pid, told)
+                raise
             variables = self._ask(ends)
             if variables is None:
                 self._tell(visitor, decision, self.pid, told)

@@ -114,3 +114,14 @@ def test_closed_descriptors(tmp_path: Path, command: str, closed: str) -> None:
         rules = (tmp_path / place / "rules.cdb").read_bytes() if closed.startswith("<") else b""
         said.append((done.returncode, done.stdout, rules))
     assert said[1] == said[0]
+
+
+@pytest.mark.parametrize("words", ["tcpclient -T 99999999999999", "tcpclient -T 0", "tcpclient -rt 99999999999"])
+def test_times_beyond_all_measure(tmp_path: Path, words: str) -> None:
+    """As the programs of C."""
+    with serving(tmp_path, "/bin/echo", "hello", options=["-rl0", "-Ht", "99999999999999"]) as server:
+        name, *options = words.split()
+        for program in (peer(name), ours(name)):
+            done = run([program, "-HRl0", *options, "127.0.0.1", str(server.port), "/bin/sh", "-c", "cat <&6"])
+            assert (done.returncode, done.stdout) == (0, b"hello\n"), done.stderr
+        assert "bug" not in server.log()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -367,3 +368,51 @@ def test_rules_are_replaced(
         assert is_served()
         talks(old, program)
         assert not any(word in server.log() for word in BUGS)
+
+
+def has_visitor(worker: psutil.Process) -> bool:
+    return any(found.status == psutil.CONN_ESTABLISHED for found in worker.net_connections())
+
+
+def test_a_relay_is_killed_while_the_visitor_is_received(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+    """The program is there already when the relay turns out to be gone: it is told to end, and has its line."""
+    with serving(tmp_path, keys, "/bin/sleep", "1000", options=LOCAL, proxy=True) as server, server.connect() as client:
+        wait_for(lambda: any(map(has_visitor, server.workers())))
+        for worker in server.workers():
+            kill(relay_of(worker))
+        client.sendall(b"PROXY TCP4 192.0.2.1 127.0.0.1 4000 25\r\n")
+        pid = server.wait_line(r"ok (\d+) ")[0][1]
+        server.wait_line(rf"^sslserver: ended by {pid} status 15$")
+        assert read_all(client) == b""
+        assert not psutil.pid_exists(int(pid))
+
+
+@pytest.mark.parametrize("program", [POPUP, ECHO])
+def test_hangup_just_after_the_start(tmp_path: Path, ca: Authority, keys: tuple[Path, Path], program: tuple[str, ...]) -> None:
+    """It waits until there is somebody to reload."""
+    log = tmp_path / "log"
+    words = [ours("sslserver"), "-1vRHl0", "127.0.0.1", "0", *program]
+    env = environment(CERTFILE=str(keys[0]), KEYFILE=str(keys[1]))
+    with log.open("wb") as file, spawn(words, env=env, stderr=file) as process:
+        assert process.stdout is not None
+        server = Server(process, int(process.stdout.readline().split()[2]), log)
+        process.send_signal(signal.SIGHUP)
+        with secret(server, trusting(ca)) as client:
+            assert client.recv(100)
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("milliseconds", [0, 20, 60, 100, 140, 180, 240])
+def test_terminated_while_it_starts(tmp_path: Path, keys: tuple[Path, Path], milliseconds: int) -> None:
+    """The port is free for the next one at once, whoever of its children still runs."""
+    env = environment(CERTFILE=str(keys[0]), KEYFILE=str(keys[1]))
+    with spawn([ours("sslserver"), "-1RHl0", "127.0.0.1", "0", *POPUP], env=env) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split()[2])
+        time.sleep(milliseconds / 1000)
+        process.terminate()
+        assert process.wait(20) == 0
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", port))
+            other.listen()

@@ -220,6 +220,8 @@ def test_bad_words_of_a_proxy(
 def test_a_proxy_looks_whether_we_are_alive(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
     with serving(tmp_path, keys, *WHO, options=LOCAL, proxy=True) as server:
         before = server.log()
+        for words in (CHECK, CHECK + b"no TLS"):
+            assert server.talk(words) == b""
         with server.connect() as plain:
             plain.sendall(CHECK)
             with in_tls(plain, ca) as client:
@@ -229,7 +231,29 @@ def test_a_proxy_looks_whether_we_are_alive(tmp_path: Path, ca: Authority, keys:
             with in_tls(plain, ca) as client:
                 assert client.recv(100) == PROXIED
         server.wait_line("ended by")
-        assert "from 127.0.0.1" not in server.log()[len(before) :]
+        kinds = [line.split()[1] for line in server.log()[len(before) :].splitlines()]
+        assert kinds == ["status:", "pid", "ok", "tls", "ended", "status:"], server.log()
+
+
+def test_what_was_said_before_nonsense(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:
+    """In one segment with it."""
+    heard = tmp_path / "heard"
+    with serving(tmp_path, keys, "/bin/sh", "-c", f"cat > {heard}") as server, server.connect() as plain:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting(ca).wrap_bio(incoming, outgoing, server_hostname="localhost")
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(65536))
+        for _ in range(20):
+            client.write(b"word")
+        plain.sendall(outgoing.read() + b"garbage\r\n")
+        server.wait_line("unable to speak TLS with")
+        server.wait_line("ended by")
+    assert heard.read_bytes() == b"word" * 20
 
 
 def test_the_limit_is_of_the_proxy_s_client(tmp_path: Path, ca: Authority, keys: tuple[Path, Path]) -> None:

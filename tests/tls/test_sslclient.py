@@ -231,7 +231,7 @@ def test_a_program_that_is_killed(keys: tuple[Path, Path]) -> None:
     with server(keys, echo) as port:
         assert client(port, "/bin/sh", "-c", "kill -9 $$", options=("-X",))[0] == 111
         assert client(port, "no-such-program", options=("-X",)) == (
-            111, b"", "sslclient: fatal: (111) unable to run: no-such-program\n",
+            111, b"", "sslclient: fatal: (111) unable to run: no-such-program: file does not exist\n",
         )  # fmt: skip
 
 
