@@ -8,9 +8,11 @@ the program knows nothing of the environment but its home, nothing is logged, an
 
 from __future__ import annotations
 
+import _socket
 import os
 
 from qserver.base import signals
+from qserver.net.bindings import Listener
 from qserver.net.scoreboard import Scoreboard
 from qserver.net.site import Site
 from qserver.net.standing import Standing
@@ -54,16 +56,29 @@ def _rehearse(site: Site, play: Callable[[Site], None]) -> None:
     env = {name: value for name, value in site.start.items() if name in KEPT}
     standing = Standing()
     try:
-        stage = Site(_tame(site.options), env, site.listeners, Scoreboard(CELLS), site.log, site.grows)
+        stage = Site(_tame(site.options), env, [_door()], Scoreboard(CELLS), site.log, site.grows)
         try:
             for _ in range(TIMES):  # what every fork begins with
                 signals.WakeUp((signals.SIGCHLD,)).close()
             play(stage)
         finally:
+            stage.listeners[0].sock.close()
             stage.close()
     finally:
         standing.restore()
         standing.close()
+
+
+def _door() -> Listener:
+    """A port of its own. Raises OSError."""
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(1)
+        return Listener(sock, False)
+    except OSError:
+        sock.close()
+        raise
 
 
 def _tame(options: Options) -> Options:
@@ -75,5 +90,5 @@ def _tame(options: Options) -> Options:
     tame.names = tame.info = tame.proxy = tame.no_delay = False
     tame.rules = tame.ip_rules = tame.most_per_address = None
     tame.banner, tame.local_name = b"", options.local_name or "localhost"
-    tame.sessions = TIMES + 1
+    tame.sessions = 1
     return tame

@@ -43,10 +43,6 @@ LEAKED = 64
 """A program that left so many descriptors open gets a new worker."""
 
 
-NOBODY = ("127.0.0.1", 9)
-"""The address of a visitor who is not there."""
-
-
 class Shut(Exception):
     """The port was closed: by the master before it ended, or by a worker that saw it gone."""
 
@@ -162,16 +158,21 @@ class Server(Worker):
         self._standing = Standing()
 
     def rehearse(self, words: bytes) -> None:
-        """Serve a visitor who says that and leaves, in the master. Raises OSError."""
+        """Serve a visitor who says that and leaves, in the master; it was made for one session. Raises OSError."""
         self._board.assign(self._cell, self.pid)
         self.prepare()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        theirs.send(words)
-        theirs.shutdown(_socket.SHUT_WR)
-        self._serve(Visitor(ours.detach(), NOBODY), self._site.listeners[0])
-        theirs.close()
-        self._standing.close()
-        self._poll.close()
+        visitor = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        visitor.connect(self._site.listeners[0].sock.getsockname())
+        visitor.send(words)
+        visitor.shutdown(_socket.SHUT_WR)
+        try:
+            self._run()
+        except Shut:  # whoever plays with us is gone
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        finally:
+            visitor.close()
+            self._standing.close()
+            self._poll.close()
 
     def run(self) -> int:
         """Serve until the master is gone, the worker has done its share, or it is not needed; returns the exit code."""

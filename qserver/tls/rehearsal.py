@@ -54,7 +54,10 @@ def _play_relay(channel: _socket.socket, words: bytes) -> None:
     """Take orders, say the words to the program, hear it out."""
     while fds := read_order(channel)[1]:
         if len(fds) == AT_ONCE:
-            _hear_out(fds[1], words)
+            try:
+                _hear_out(fds[1], words)
+            except OSError:  # the program has gone: it has no home
+                pass
         close_all(fds)
         channel.send(bytes((0 if len(fds) == AT_ONCE else NEVER_ASKED,)))
 
