@@ -105,8 +105,11 @@ class World:
 
 
 def inner_pid(process: psutil.Process) -> int:
-    """A process's pid in its own namespace."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    """A process's pid in its own namespace; 0 where it has just ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
 
 
