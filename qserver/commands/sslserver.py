@@ -87,11 +87,11 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     if asked.most_per_address is None:
         asked.most_per_address = asked.limit
     signals.block(signals.SIGHUP)  # until there is somebody to reload
-    signals.handle(signals.SIGTERM, _leave)
+    signals.handle(signals.SIGTERM, _leave([]))
     signals.ignore(signals.SIGPIPE)
     try:
         listener = _open(asked, env)
-        signals.handle(signals.SIGTERM, _leave_and_shut(listener))
+        signals.handle(signals.SIGTERM, _leave(listener))
         program = programs.choose(asked.program, env, asked.always_exec)
         kit, password = _load(asked, env, program)
         detach()
@@ -102,13 +102,8 @@ def main(argv: list[str], env: dict[str, str]) -> int:
     return _serve(asked, env, listener, program, kit, password)
 
 
-def _leave(_number: int, _frame: object) -> NoReturn:
-    """SIGTERM before the pool is there: there is nothing to wait for."""
-    os._exit(0)
-
-
-def _leave_and_shut(listeners: list[Listener]) -> Callable[[int, object], NoReturn]:
-    """The same for a server whose port is open, and known to children of ours."""
+def _leave(listeners: list[Listener]) -> Callable[[int, object], NoReturn]:
+    """SIGTERM before the pool is there: there is nothing to wait for, but children of ours may know the port."""
 
     def leave(_number: int, _frame: object) -> NoReturn:
         for listener in listeners:

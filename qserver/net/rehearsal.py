@@ -54,31 +54,21 @@ def _rehearse(site: Site, play: Callable[[Site], None]) -> None:
     os.dup2(nobody, 2)
     os.close(nobody)
     env = {name: value for name, value in site.start.items() if name in KEPT}
-    standing = Standing()
+    standing, door = Standing(), _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        stage = Site(_tame(site.options), env, [_door()], Scoreboard(CELLS), site.log, site.grows)
+        door.bind(("127.0.0.1", 0))
+        door.listen(1)
+        stage = Site(_tame(site.options), env, [Listener(door, False)], Scoreboard(CELLS), site.log, site.grows)
         try:
             for _ in range(TIMES):  # what every fork begins with
                 signals.WakeUp((signals.SIGCHLD,)).close()
             play(stage)
         finally:
-            stage.listeners[0].sock.close()
             stage.close()
     finally:
+        door.close()
         standing.restore()
         standing.close()
-
-
-def _door() -> Listener:
-    """A port of its own. Raises OSError."""
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(1)
-        return Listener(sock, False)
-    except OSError:
-        sock.close()
-        raise
 
 
 def _tame(options: Options) -> Options:

@@ -277,7 +277,7 @@ class Exchange:
         """The program is told no more."""
         fd, self._writer, self._to_program = self._writer, CLOSED, b""
         if fd != CLOSED and self._joined and self._reader != CLOSED:
-            _shut_writing(fd)
+            shut_writing(fd)
         else:
             self._close(fd)
 
@@ -296,7 +296,8 @@ class Exchange:
         os.close(fd)
 
 
-def _shut_writing(fd: int) -> None:
+def shut_writing(fd: int) -> None:
+    """Whoever is at the other end of a local socket hears no more."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
     try:
         sock.shutdown(_socket.SHUT_WR)

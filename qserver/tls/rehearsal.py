@@ -7,7 +7,8 @@ import os
 
 from qserver.base import signals
 from qserver.net.rehearsal import TIMES
-from qserver.tls.library import Context, Trouble
+from qserver.tls.exchange import shut_writing
+from qserver.tls.library import BLOCK, Context, Trouble
 from qserver.tls.relay import NEVER_ASKED, Order, Relay, close_all, read_order, send
 from qserver.tls.worker import Secured
 
@@ -26,7 +27,6 @@ PATIENCE = 5
 """Seconds after which a child that is left alone is gone."""
 FLIGHTS = 4
 """More than any handshake has."""
-BLOCK = 65536
 AT_ONCE = 2
 """Descriptors of an order for TLS at once: the client, the program."""
 
@@ -64,9 +64,7 @@ def _play_relay(channel: _socket.socket, words: bytes) -> None:
 
 def _hear_out(fd: int, words: bytes) -> None:
     os.write(fd, words)
-    program = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
-    program.shutdown(_socket.SHUT_WR)
-    program.detach()
+    shut_writing(fd)
     while os.read(fd, BLOCK):
         pass
 
